@@ -1,0 +1,342 @@
+"""The catalog of one zone: SQLAlchemy Core tables, the shape of migration 1.
+
+Every primary key starts with the tenant. Times are integer milliseconds since the epoch (UTC). JSON
+columns hold canonical JSON text. A `row_mac` is present on each row whose silent edit would change a
+decision or what is served (see `vault.catalog.seal`); `record` is the ledger entry id that authorised it.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+
+def _tenant() -> Column[str]:
+    return Column("tenant", String(63), primary_key=True)
+
+
+def _sealed() -> tuple[Column[str], Column[bytes]]:
+    return Column("record", String(64), nullable=False), Column("row_mac", LargeBinary, nullable=False)
+
+
+zone = Table(
+    "zone", metadata, _tenant(),
+    Column("name", String(32), primary_key=True),
+    Column("jurisdiction", String(8), nullable=False),
+    Column("state", String(16), nullable=False),          # open | closed
+    Column("reason", Text, nullable=False, default=""),
+    Column("strength", String(16), nullable=False),       # none | self-reported | network | registered | attested
+    Column("observed", Text, nullable=False),             # JSON: what each store and key provider answered
+    Column("observed_at", BigInteger, nullable=False),
+)
+
+residency_observation = Table(
+    "residency_observation", metadata, _tenant(),
+    Column("observation_id", String(32), primary_key=True),
+    Column("zone", String(32), nullable=False),
+    Column("what", String(32), nullable=False),           # store | key-provider | gateway
+    Column("target", Text, nullable=False),
+    Column("observed", String(64), nullable=False),
+    Column("strength", String(16), nullable=False),
+    Column("matches", Boolean, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+principal = Table(
+    "principal", metadata, _tenant(),
+    Column("principal_id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),           # person | workload | service
+    Column("roles", Text, nullable=False),                # JSON list: steward, analyst, trainer
+    Column("jurisdiction", String(8), nullable=False),
+    Column("purposes", Text, nullable=False),             # JSON list of purposes it may ever act for
+    Column("created_at", BigInteger, nullable=False),
+    *_sealed(),
+)
+
+credential = Table(
+    "credential", metadata, _tenant(),
+    Column("access_key_id", String(32), primary_key=True),
+    Column("principal_id", String(32), nullable=False),
+    Column("purpose", String(64), nullable=False),        # a static key has exactly one
+    Column("state", String(16), nullable=False),          # active | revoked
+    Column("created_at", BigInteger, nullable=False),
+    *_sealed(),
+)
+
+dataset = Table(
+    "dataset", metadata, _tenant(),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("zone", String(32), nullable=False),           # another zone's name: a pointer, nothing is here
+    Column("label", String(16), nullable=False),          # personal | none
+    Column("synthetic", Boolean, nullable=False),
+    Column("versioning", String(16), nullable=False),     # off | enabled | suspended
+    Column("contract_version", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),       # of the last snapshot; not part of the MAC
+    Column("state", String(16), nullable=False),          # active | deleted
+    Column("created_at", BigInteger, nullable=False),
+    *_sealed(),
+)
+Index("dataset_name", dataset.c.tenant, dataset.c.name, unique=True,
+      sqlite_where=dataset.c.state == "active", postgresql_where=dataset.c.state == "active")
+
+contract_version = Table(
+    "contract_version", metadata, _tenant(),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("document", Text, nullable=False),             # canonical JSON, docs/spec/contract.md
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", String(32), nullable=False),
+    *_sealed(),
+)
+
+epoch_key = Table(
+    "epoch_key", metadata, _tenant(),
+    Column("epoch_id", String(64), primary_key=True),     # the provider's own name of the key
+    Column("dataset_id", String(32), nullable=False),
+    Column("key_class", String(8), nullable=False),       # raw | view
+    Column("epoch", Integer, nullable=False),
+    Column("state", String(24), nullable=False),          # active | retired | pending-destruction | destroyed
+    Column("created_at", BigInteger, nullable=False),
+)
+
+key_group = Table(
+    "key_group", metadata, _tenant(),
+    Column("group_id", String(32), primary_key=True),
+    Column("dataset_id", String(32), nullable=False),
+    Column("key_class", String(8), nullable=False),
+    Column("epoch_id", String(64), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),       # the group key under the epoch key
+    Column("objects", Integer, nullable=False),           # how many object keys it wraps, at most 10^4
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("key_group_open", key_group.c.tenant, key_group.c.dataset_id, key_group.c.key_class, key_group.c.objects)
+
+object_version = Table(
+    "object_version", metadata, _tenant(),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("version_id", String(32), primary_key=True),
+    Column("key", Text(collation="BINARY").with_variant(Text(collation="C"), "postgresql"), nullable=False),
+    Column("sequence", BigInteger, nullable=False),       # of the snapshot that made it
+    Column("is_latest", Boolean, nullable=False),
+    Column("is_null", Boolean, nullable=False),           # the null version of an unversioned or suspended bucket
+    Column("delete_marker", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),          # live | deleted
+    Column("size", BigInteger, nullable=False),           # plaintext bytes
+    Column("etag", String(80), nullable=False),           # unquoted
+    Column("checksums", Text, nullable=False),            # JSON {"crc32": base64, "type": "FULL_OBJECT"}
+    Column("content_type", Text, nullable=False),
+    Column("format", String(16), nullable=False),         # parquet | csv | opaque
+    Column("key_class", String(8), nullable=False),       # raw, or view where the dataset holds no personal data
+    Column("label", String(16), nullable=False),          # personal | none
+    Column("placement", Text, nullable=False),            # JSON list of zones it may lie in
+    Column("contract_version", Integer, nullable=False),
+    Column("manifest_id", String(32), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("written_by", String(32), nullable=False),     # principal id
+    Column("run_id", String(32), nullable=False),
+    Column("columns", Text),                              # JSON [[name, [[offset, length, cells], ...]], ...]
+    Column("created_at", BigInteger, nullable=False),
+    *_sealed(),
+)
+Index("object_version_latest", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
+      unique=True, sqlite_where=object_version.c.is_latest, postgresql_where=object_version.c.is_latest)
+Index("object_version_key", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
+      object_version.c.sequence)
+
+manifest_generation = Table(
+    "manifest_generation", metadata, _tenant(),
+    Column("manifest_id", String(32), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("dataset_id", String(32), nullable=False),
+    Column("subject", String(32), nullable=False),        # the version id or view id it renders
+    Column("sha256", LargeBinary, nullable=False),        # of the stored manifest bytes; every read checks it
+    Column("store_key", String(96), nullable=False),      # random name in the store
+    Column("created_at", BigInteger, nullable=False),
+    *_sealed(),
+)
+
+body = Table(
+    "body", metadata, _tenant(),
+    Column("body_id", String(32), primary_key=True),
+    Column("dataset_id", String(32), nullable=False),
+    Column("store_key", String(96), nullable=False),
+    Column("state", String(16), nullable=False),          # writing | live | orphan
+    Column("sealed_length", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+upload = Table(
+    "upload", metadata, _tenant(),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("upload_id", String(64), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("version_id", String(32), nullable=False),     # reserved: the key wrap is bound to it
+    Column("principal_id", String(32), nullable=False),
+    Column("run_id", String(32), nullable=False),
+    Column("state", String(16), nullable=False),          # open | completing | completed | aborted
+    Column("content_type", Text, nullable=False),
+    Column("sealed_metadata", LargeBinary, nullable=False),
+    Column("wrapped", Text, nullable=False),              # JSON: the object key as it will stand in the manifest
+    Column("upload_wrapped", LargeBinary, nullable=False),  # the same key, openable for this upload only
+    Column("completed", Text),                            # JSON result, so that a repeated Complete answers the same
+    Column("created_at", BigInteger, nullable=False),
+)
+
+part = Table(
+    "part", metadata, _tenant(),
+    Column("upload_id", String(64), primary_key=True),
+    Column("part_number", Integer, primary_key=True),
+    Column("body_id", String(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("md5", LargeBinary, nullable=False),
+    Column("checksums", Text, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+snapshot = Table(
+    "snapshot", metadata, _tenant(),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("change", Text, nullable=False),               # JSON: versions added, markers set
+    Column("run_id", String(32), nullable=False),
+    Column("record", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+plan = Table(
+    "plan", metadata, _tenant(),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("plan_id", String(32), primary_key=True),      # hash of the effect, not of the doctrine revision
+    Column("purpose_class", String(32), primary_key=True),
+    Column("effect", Text, nullable=False),               # canonical JSON
+    Column("contract_version", Integer, nullable=False),
+    Column("state", String(16), nullable=False),          # declared | retired
+    Column("created_at", BigInteger, nullable=False),
+    *_sealed(),
+)
+
+view = Table(
+    "view", metadata, _tenant(),
+    Column("view_id", String(32), primary_key=True),
+    Column("dataset_id", String(32), nullable=False),
+    Column("version_id", String(32), nullable=False),
+    Column("plan_id", String(32), nullable=False),
+    Column("builder", String(32), nullable=False),        # builder version: part of the view's identity
+    Column("state", String(16), nullable=False),          # queued | building | ready | failed
+    Column("progress", Integer, nullable=False),          # percent
+    Column("reason", Text, nullable=False, default=""),
+    Column("size", BigInteger, nullable=False),
+    Column("etag", String(80), nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("manifest_id", String(32), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("columns", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ready_at", BigInteger),
+    *_sealed(),
+)
+Index("view_identity", view.c.tenant, view.c.version_id, view.c.plan_id, unique=True)
+
+challenge = Table(
+    "challenge", metadata, _tenant(),
+    Column("nonce", String(64), primary_key=True),        # hex; single use
+    Column("principal_id", String(32), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("scope", Text, nullable=False),                # JSON list of dataset names
+    Column("gateway", String(64), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("consumed_at", BigInteger),
+)
+
+session = Table(
+    "session", metadata, _tenant(),
+    Column("session_id", String(32), primary_key=True),
+    Column("principal_id", String(32), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("kind", String(16), nullable=False),           # attested | identity
+    Column("tier", String(16), nullable=False),           # affirming | warning | contraindicated | none
+    Column("claims", Text, nullable=False),               # JSON: verified statements, no raw evidence
+    Column("key_thumbprint", String(64), nullable=False),  # RFC 7638 of the attested key
+    Column("run_id", String(32), nullable=False),
+    Column("attested_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),     # of the credentials
+    Column("revoked_at", BigInteger),
+    Column("attestation_seal", LargeBinary, nullable=False),  # by the broker alone: a front worker cannot mint it
+    Column("created_at", BigInteger, nullable=False),
+)
+
+run = Table(
+    "run", metadata, _tenant(),
+    Column("run_id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),                 # empty: what this principal and workload do in the window
+    Column("principal_id", String(32), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("workload", String(64), nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+)
+Index("run_window", run.c.tenant, run.c.principal_id, run.c.workload, run.c.last_at)
+
+run_io = Table(
+    "run_io", metadata, _tenant(),
+    Column("run_id", String(32), primary_key=True),
+    Column("direction", String(3), primary_key=True),     # in | out
+    Column("dataset_id", String(32), primary_key=True),
+    Column("version_id", String(32), primary_key=True),
+    Column("view", String(32), primary_key=True),         # raw | open | plan id
+    Column("label", String(16), nullable=False),
+    Column("placement", Text, nullable=False),            # JSON list of zones
+    Column("at", BigInteger, nullable=False),
+)
+
+doctrine_revision = Table(
+    "doctrine_revision", metadata, _tenant(),
+    Column("revision", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),          # active | retired | refused
+    Column("reason", Text, nullable=False, default=""),
+    Column("at", BigInteger, nullable=False),
+)
+
+job = Table(
+    "job", metadata, _tenant(),
+    Column("job_id", String(64), primary_key=True),
+    Column("kind", String(24), nullable=False),           # view | describe | sweep | residency | outbox | sequencer
+    Column("subject", Text, nullable=False),              # JSON
+    Column("state", String(16), nullable=False),          # queued | leased | done | failed
+    Column("fence", BigInteger, nullable=False),          # rises with each lease; a late holder is refused
+    Column("holder", String(64), nullable=False, default=""),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("job_ready", job.c.tenant, job.c.kind, job.c.state, job.c.lease_until)
+
+outbox = Table(
+    "outbox", metadata, _tenant(),
+    Column("event_id", String(64), primary_key=True),
+    Column("sink", String(32), primary_key=True),
+    Column("event", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+)
+
+cursor = Table(
+    "cursor", metadata, _tenant(),
+    Column("name", String(32), primary_key=True),         # lineage | decisions
+    Column("position", BigInteger, nullable=False),
+)

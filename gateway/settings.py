@@ -1,0 +1,101 @@
+"""Every setting of one zone's processes: frozen, typed, read once from `DEMESNE_*` variables.
+
+`docs/settings.md` lists them and a test compares; `docker-compose.yml` may name nothing else.
+"""
+
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 108
+
+
+class Settings(BaseSettings):
+    """One zone as its processes see it. Nothing here is a data key or a provider credential."""
+
+    model_config = SettingsConfigDict(env_prefix="DEMESNE_", frozen=True, extra="ignore")
+
+    zone: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="name of this zone")
+    jurisdiction: str = Field(pattern=r"^[a-z]{2,8}$", description="jurisdiction the zone must lie in")
+    tenant: str = Field("main", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="tenant of the embedded credentials")
+    posture: Literal["development", "production"] = Field(
+        "production", description="development admits the sample attester, on synthetic datasets only"
+    )
+    state_dir: Path = Field(description="where the zones keep what they own")
+    directory_file: Path | None = Field(None, description="signed directory of zone names and endpoints")
+    directory_key: str = Field("", description="public key (hex) the directory must be signed by")
+
+    s3_host: str = Field("127.0.0.1", description="address the S3 port listens on")
+    s3_port: int = Field(9000, ge=0, le=65535, description="S3 port")
+    api_host: str = Field("127.0.0.1", description="address the API port listens on")
+    api_port: int = Field(9001, ge=0, le=65535, description="API and console port")
+    tls_cert: Path | None = Field(None, description="PEM chain; both ports then speak TLS 1.3")
+    tls_key: Path | None = Field(None, description="PEM key of tls_cert")
+    created_buckets: Literal["restricted", "open"] = Field(
+        "restricted", description="label of datasets made by S3 CreateBucket; open = no personal data"
+    )
+
+    catalog_url: str = Field("", description="SQLAlchemy URL; empty = SQLite in the state directory")
+    store_url: str = Field("", description="file:///DIR or s3://BUCKET?endpoint=…&region=…; empty = files in the state directory")
+    store_access_key: str = Field("", description="access key of an S3 store")
+    store_secret_key: str = Field("", repr=False, description="secret key of an S3 store")
+
+    engine: Literal["regorus", "opa"] = Field("regorus", description="doctrine engine: embedded child or OPA server")
+    opa_url: str = Field("http://127.0.0.1:8181", description="OPA server of engine=opa")
+    doctrine_dir: Path | None = Field(None, description="doctrine bundle directory; empty = the shipped policies")
+    decision_timeout_ms: int = Field(50, ge=1, le=5000, description="a slower decision is a Deny")
+
+    freshness_seconds: int = Field(900, ge=1, le=3600, description="an attestation older than this opens nothing raw")
+    freshness_grace_seconds: int = Field(60, ge=0, le=60, description="503 for so long after it lapsed, then 403")
+    run_window_days: int = Field(30, ge=1, description="reads within this window label what an unnamed run writes")
+    residency_interval_seconds: int = Field(60, ge=1, description="how often each store is asked where it is")
+    doctrine_interval_seconds: int = Field(2, ge=1, description="how often the doctrine directory is looked at")
+    read_threads: int = Field(8, ge=1, description="threads that unseal and read the store, per front worker")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("set both DEMESNE_TLS_CERT and DEMESNE_TLS_KEY, or neither")
+        return self
+
+    @property
+    def zone_dir(self) -> Path:
+        return self.state_dir / "zones" / self.zone
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the zone's sockets are; a short path, because a socket's name holds 108 bytes."""
+        inside = self.zone_dir / "run"
+        if len(str(inside / "broker.sock").encode()) <= _SOCKET_PATH_LIMIT:
+            return inside
+        name = sha256(str(inside.resolve()).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"demesne-{name}"
+
+    @property
+    def broker_socket(self) -> Path:
+        return self.run_dir / "broker.sock"
+
+    @property
+    def ledger_socket(self) -> Path:
+        return self.run_dir / "ledger.sock"
+
+    @property
+    def catalog_location(self) -> str:
+        return self.catalog_url or f"sqlite:///{self.zone_dir / 'catalog.sqlite3'}"
+
+    @property
+    def store_location(self) -> str:
+        return self.store_url or f"file://{self.zone_dir / 'store'}"
+
+    @property
+    def policies(self) -> Path:
+        """The doctrine bundle: the configured directory, the packaged copy, or the checkout's."""
+        if self.doctrine_dir is not None:
+            return self.doctrine_dir
+        here = Path(__file__).parent
+        packaged = here / "_policies"
+        return packaged if packaged.is_dir() else here.parent / "policies"

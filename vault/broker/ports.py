@@ -1,0 +1,203 @@
+"""What the broker needs from others, stated once; `vault.catalog` and `gateway.app` supply it.
+
+The broker never writes a session, dataset, version, view, upload or job row: it only reads them, to check
+what a front worker claims. It owns the epoch, group and challenge rows. All times are integer milliseconds
+since the epoch (UTC). Row attributes carry the names of the columns in `vault.catalog.tables`; JSON columns
+arrive parsed. A catalog serves one tenant, the one the broker itself is built for.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class EpochFacts(Protocol):
+    """One provider-held key: `state` is active | retired | pending-destruction | destroyed."""
+
+    @property
+    def epoch_id(self) -> str: ...
+    @property
+    def dataset_id(self) -> str: ...
+    @property
+    def key_class(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+
+
+class GroupFacts(Protocol):
+    """One group key, wrapped under its epoch key."""
+
+    @property
+    def group_id(self) -> str: ...
+    @property
+    def dataset_id(self) -> str: ...
+    @property
+    def key_class(self) -> str: ...
+    @property
+    def epoch_id(self) -> str: ...
+    @property
+    def wrapped(self) -> bytes: ...
+
+
+class DatasetFacts(Protocol):
+    """A dataset row whose row seal was checked; `synthetic` decides what sample evidence may open."""
+
+    @property
+    def dataset_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def zone(self) -> str: ...
+    @property
+    def synthetic(self) -> bool: ...
+    @property
+    def state(self) -> str: ...
+
+
+class SessionFacts(Protocol):
+    """A session row. `attestation_seal` is the broker's own and covers all but the last four."""
+
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def principal_id(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def scope(self) -> tuple[str, ...]: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def claims(self) -> Mapping[str, Any]: ...
+    @property
+    def key_thumbprint(self) -> str: ...
+    @property
+    def attested_at(self) -> int: ...
+    @property
+    def attestation_seal(self) -> bytes: ...
+    @property
+    def tier(self) -> str: ...
+    @property
+    def expires_at(self) -> int: ...
+    @property
+    def revoked_at(self) -> int | None: ...
+
+
+class ViewFacts(Protocol):
+    """A view row whose row seal was checked."""
+
+    @property
+    def view_id(self) -> str: ...
+    @property
+    def dataset_id(self) -> str: ...
+    @property
+    def version_id(self) -> str: ...
+    @property
+    def plan_id(self) -> str: ...
+
+
+class UploadFacts(Protocol):
+    """An upload row; `state` is open | completing | completed | aborted."""
+
+    @property
+    def upload_id(self) -> str: ...
+    @property
+    def dataset_id(self) -> str: ...
+    @property
+    def version_id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
+class JobFacts(Protocol):
+    """A job row. `subject` of a view or describe job names at least `dataset_id` and `version_id`."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def subject(self) -> Mapping[str, Any]: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def fence(self) -> int: ...
+    @property
+    def lease_until(self) -> int: ...
+
+
+class ChallengeFacts(Protocol):
+    """A challenge as it was when issued."""
+
+    @property
+    def nonce(self) -> str: ...
+    @property
+    def principal_id(self) -> str: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def scope(self) -> tuple[str, ...]: ...
+    @property
+    def gateway(self) -> str: ...
+
+
+class BrokerCatalog(Protocol):
+    """The catalog as the broker sees it. `find_*` answers None for an absent row and raises
+    `Refused("catalog.row-edited")` when a sealed row does not carry its seal; all raise `Unavailable`."""
+
+    def find_dataset(self, dataset_id: str) -> DatasetFacts | None: ...
+
+    def find_session(self, session_id: str) -> SessionFacts | None: ...
+
+    def find_view(self, view_id: str) -> ViewFacts | None: ...
+
+    def find_upload(self, dataset_id: str, upload_id: str) -> UploadFacts | None: ...
+
+    def find_job(self, job_id: str) -> JobFacts | None: ...
+
+    def find_group(self, group_id: str) -> GroupFacts | None: ...
+
+    def find_epoch(self, epoch_id: str) -> EpochFacts | None: ...
+
+    def active_epoch(self, dataset_id: str, key_class: str) -> EpochFacts | None:
+        """The one epoch of this dataset and class whose state is active."""
+
+    def add_epoch(self, *, epoch_id: str, dataset_id: str, key_class: str, epoch: int) -> EpochFacts:
+        """Insert as active and answer it, or, when another active one was there first, answer that one."""
+
+    def reserve_group(self, epoch_id: str, *, count: int, limit: int) -> GroupFacts | None:
+        """Atomically add `count` to `objects` of a group of this epoch that stays <= `limit`; None if none can."""
+
+    def add_group(
+        self, *, group_id: str, dataset_id: str, key_class: str, epoch_id: str, wrapped: bytes, objects: int
+    ) -> None:
+        """Insert a group which already has `objects` reserved."""
+
+    def add_challenge(
+        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int
+    ) -> None:
+        """Insert one unconsumed challenge."""
+
+    def consume_challenge(self, nonce: str, now_ms: int) -> ChallengeFacts | None:
+        """In one statement mark consumed where unconsumed and unexpired; None when that changed no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseFacts:
+    """What a promise whose signature holds says: when (ms) and at which index the entry became durable."""
+
+    at_ms: int
+    index: int
+
+
+VerifyPromise = Callable[[str, bytes], PromiseFacts]
+"""(promise, entry bytes) -> facts. Raises `VaultError` or `ValueError` unless the ledger's key signed exactly
+this entry's leaf. Injected by `gateway.app`, since vault and lineage never import each other."""
+
+RecordRefusal = Callable[[dict[str, Any]], None]
+"""Takes one flat `broker-refusal` ledger entry; must not block for long, may raise nothing but `Unavailable`."""
+
+Clock = Callable[[], int]
+"""Milliseconds since the epoch."""

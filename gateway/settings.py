@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     directory_file: Path | None = Field(None, description="signed directory of zone names and endpoints")
     directory_key: str = Field("", description="public key (hex) the directory must be signed by")
 
+    static_key_file: Path | None = Field(None, description="key the static secrets derive from; empty = the zone's own")
+
     s3_host: str = Field("127.0.0.1", description="address the S3 port listens on")
     s3_port: int = Field(9000, ge=0, le=65535, description="S3 port")
     api_host: str = Field("127.0.0.1", description="address the API port listens on")
@@ -40,7 +42,7 @@ class Settings(BaseSettings):
     )
 
     catalog_url: str = Field("", description="SQLAlchemy URL; empty = SQLite in the state directory")
-    store_url: str = Field("", description="file:///DIR or s3://BUCKET?endpoint=…&region=…; empty = files in the state directory")
+    store_url: str = Field("", description="file:///DIR or s3://BUCKET?endpoint=…&region=…; empty = files, embedded")
     store_access_key: str = Field("", description="access key of an S3 store")
     store_secret_key: str = Field("", repr=False, description="secret key of an S3 store")
 
@@ -65,6 +67,18 @@ class Settings(BaseSettings):
     @property
     def zone_dir(self) -> Path:
         return self.state_dir / "zones" / self.zone
+
+    @property
+    def static_key_path(self) -> Path:
+        return self.static_key_file or self.zone_dir / "static.key"
+
+    @property
+    def signing_key_path(self) -> Path:
+        return self.zone_dir / "signing.key"
+
+    @property
+    def ledger_dir(self) -> Path:
+        return self.zone_dir / "ledger"
 
     @property
     def run_dir(self) -> Path:

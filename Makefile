@@ -1,0 +1,51 @@
+# Verbs of the project. `make` alone prints them.
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.ready
+LOCKS  := requirements.lock requirements-bootstrap.lock
+SEEDS  ?= 50
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo dev test check bench crash lock clean
+
+help: ## print the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+env: $(STAMP) ## make .venv with .venv/bin/demesne from the hash-pinned locks
+
+$(STAMP): $(LOCKS) pyproject.toml sdk/pyproject.toml
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	$(VENV)/bin/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock requirements-bootstrap.lock
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e sdk -e .
+	@touch $@
+
+demo: $(STAMP) ## run the story: two zones, one URI, three answers, on real data
+	@$(VENV)/bin/demesne demo
+
+dev: $(STAMP) ## start the embedded zones and leave them running (Ctrl-C stops)
+	@$(VENV)/bin/demesne dev --state-dir .demesne-dev
+
+test: $(STAMP) ## run the whole suite
+	@$(PY) -m pytest
+
+check: $(STAMP) ## ruff, mypy, import contracts, doctrine checks
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@PYTHONPATH=.:sdk/src $(VENV)/bin/lint-imports
+	@PATH="$(CURDIR)/.bin:$(PATH)" $(VENV)/bin/demesne policy check
+	@PATH="$(CURDIR)/.bin:$(PATH)" sh scripts/check-doctrine
+
+bench: $(STAMP) ## measure; prints medians and ratios, writes benchmarks/out/*.json
+	@$(PY) -m benchmarks
+
+crash: $(STAMP) ## kill -9 at every persistence call; SEEDS=1000 for the published run
+	@$(PY) -m pytest tests/fault -q -p no:randomly --crash-seeds=$(SEEDS)
+
+lock: ## resolve the locks again (needs uv)
+	uv pip compile pyproject.toml --extra demo --extra test --extra bench --no-emit-package demesne --generate-hashes --no-header --no-annotate --quiet -o requirements.lock
+	uv pip compile pyproject.toml --no-emit-package demesne --generate-hashes --no-header --no-annotate --quiet -o requirements-server.lock
+	echo uv | uv pip compile - --generate-hashes --no-header --no-annotate --quiet -o requirements-bootstrap.lock
+
+clean: ## remove what the verbs made
+	rm -rf $(VENV) .demesne-demo .demesne-dev benchmarks/out

@@ -1,0 +1,247 @@
+"""What the S3 dialect asks of the guard, and nothing else. `gateway/guard.py` implements it; tests/fakes/guard.py too.
+
+Conventions of every type here:
+- ETags are carried without quotes; the dialect adds them. Times are int ms UTC.
+- `user_metadata` keys are lower-case. A key that starts with ':' is a standard header kept with the object
+  (":content-encoding", ":cache-control", ":content-disposition", ":content-language", ":expires"): no HTTP
+  header name can contain ':', so user metadata can never collide with it.
+- Refusals are `gateway.errors` exceptions; entering a context manager is where `open_*` raises them.
+  `code` is an S3 code where one exists ("NoSuchBucket", "NoSuchKey", "NoSuchUpload", "EntityTooSmall",
+  "InvalidPart", "InvalidPartOrder", "BucketNotEmpty", "BucketAlreadyOwnedByYou", "SlowDown", ...), else ours,
+  which gateway/s3/errors.py shows as the S3 code of its kind with our code in the message.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from gateway.identity.principal import Principal
+from vault.ref import DatasetRef, ObjectRef
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCondition:
+    """A precondition to be checked atomically with the commit, never before it only."""
+
+    if_none_match: bool = False  # If-None-Match: *  (the key must not exist)
+    if_match: str | None = None  # the ETag the key must have now
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDigests:
+    """What the guard computed over the bytes it was given, for a last check before the commit."""
+
+    size: int
+    md5: bytes  # 16 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A committed write. `version_id` is None where the dataset shows no versions on S3."""
+
+    etag: str
+    version_id: str | None
+    size: int
+    checksums: Mapping[str, str] = field(default_factory=dict)  # "crc32" -> base64, as S3 spells it
+    decision_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    delete_marker: bool
+    version_id: str | None = None
+    decision_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One row of a listing, describing the caller's view of the object."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: int
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page in UTF-8 byte order; keys and common prefixes share the limit. `last` continues it (as `after`)."""
+
+    objects: tuple[ListedObject, ...]
+    common_prefixes: tuple[str, ...]
+    truncated: bool
+    last: str | None
+    decision_id: str = ""
+    view: str = ""
+    promise: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPart:
+    number: int
+    size: int
+    etag: str
+    last_modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartListing:
+    """Parts with number > `after`, ascending, at most `limit`."""
+
+    parts: tuple[ListedPart, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUpload:
+    key: str
+    upload_id: str
+    initiated: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadListing:
+    """Open uploads in (key, upload_id) order after (`after_key`, `after_upload`), at most `limit`."""
+
+    uploads: tuple[ListedUpload, ...]
+    truncated: bool
+
+
+class OpenRead(Protocol):
+    """A decided, recorded read of one view of one version. All fields describe that view, never the raw object."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def etag(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def last_modified(self) -> int: ...
+    @property
+    def user_metadata(self) -> Mapping[str, str]: ...
+    @property
+    def version_id(self) -> str | None: ...
+    @property
+    def checksums(self) -> Mapping[str, str]: ...
+    @property
+    def view(self) -> str: ...
+    @property
+    def decision_id(self) -> str: ...
+    @property
+    def promise(self) -> str: ...
+
+    def stream(self, start: int, stop: int) -> AsyncIterator[Buffer]:
+        """Verified plaintext of [start, stop), in pieces of about 1 MiB, exactly stop - start bytes.
+
+        A yielded buffer is never written to again by the producer: the transport may still hold it.
+        Raises a GatewayError; after the first byte the dialect aborts the connection.
+        """
+        ...
+
+
+class OpenWrite(Protocol):
+    """A decided write. Leaving the context without `commit` aborts it: nothing becomes visible."""
+
+    async def write(self, data: Buffer) -> None:
+        """Take the next bytes. The caller may reuse the buffer after this returns."""
+        ...
+
+    async def commit(self, check: Callable[[WriteDigests], None] | None = None) -> Written:
+        """Make it durable, run `check` (it raises to refuse), then the one catalog commit that makes it visible."""
+        ...
+
+    async def abort(self) -> None: ...
+
+
+class OpenPart(Protocol):
+    """A part of a multipart upload; as OpenWrite, but committing answers the part's ETag."""
+
+    async def write(self, data: Buffer) -> None: ...
+    async def commit(self, check: Callable[[WriteDigests], None] | None = None) -> str: ...
+    async def abort(self) -> None: ...
+
+
+class Guard(Protocol):
+    """The one road to data (design §4), as the S3 dialect sees it. Only `open_*` are not coroutines."""
+
+    def open_read(
+        self, principal: Principal, ref: ObjectRef, *, action: str, require_view: str | None, request_id: str
+    ) -> AbstractAsyncContextManager[OpenRead]:
+        """`action` is "read" or "head". Leaving the context records the outcome: complete, or aborted if it raised."""
+        ...
+
+    def open_write(
+        self,
+        principal: Principal,
+        ref: ObjectRef,
+        *,
+        content_type: str,
+        user_metadata: Mapping[str, str],
+        condition: WriteCondition | None,
+        request_id: str,
+    ) -> AbstractAsyncContextManager[OpenWrite]: ...
+
+    async def delete(self, principal: Principal, ref: ObjectRef, request_id: str) -> Deleted: ...
+
+    async def list_objects(
+        self,
+        principal: Principal,
+        dataset: DatasetRef,
+        *,
+        prefix: str,
+        delimiter: str,
+        after: str,
+        limit: int,
+        request_id: str,
+    ) -> Listing:
+        """Keys > `after` (byte order; "" = from the start), 1 <= limit <= 1000; a common prefix > `after` counts too.
+
+        An `after` that itself lies under a common prefix skips that whole prefix when it equals `last` of a page.
+        """
+        ...
+
+    async def list_datasets(self, principal: Principal) -> Sequence[tuple[str, int]]: ...
+    async def head_dataset(self, principal: Principal, dataset: DatasetRef) -> None: ...
+    async def create_dataset(self, principal: Principal, dataset: DatasetRef, request_id: str) -> None: ...
+    async def delete_dataset(self, principal: Principal, dataset: DatasetRef, request_id: str) -> None: ...
+    async def dataset_location(self, principal: Principal, dataset: DatasetRef) -> str: ...
+
+    async def create_upload(
+        self,
+        principal: Principal,
+        ref: ObjectRef,
+        content_type: str,
+        user_metadata: Mapping[str, str],
+        request_id: str,
+    ) -> str: ...
+
+    def open_part(
+        self, principal: Principal, ref: ObjectRef, upload_id: str, part_number: int, request_id: str
+    ) -> AbstractAsyncContextManager[OpenPart]: ...
+
+    async def complete_upload(
+        self,
+        principal: Principal,
+        ref: ObjectRef,
+        upload_id: str,
+        parts: Sequence[tuple[int, str]],
+        condition: WriteCondition | None,
+        request_id: str,
+    ) -> Written:
+        """Parts ascending by number. Repeating a successful completion with the same parts succeeds with its answer."""
+        ...
+
+    async def abort_upload(self, principal: Principal, ref: ObjectRef, upload_id: str, request_id: str) -> None: ...
+
+    async def list_parts(
+        self, principal: Principal, ref: ObjectRef, upload_id: str, *, after: int, limit: int
+    ) -> PartListing: ...
+
+    async def list_uploads(
+        self, principal: Principal, dataset: DatasetRef, *, prefix: str, after_key: str, after_upload: str, limit: int
+    ) -> UploadListing: ...

@@ -1,0 +1,131 @@
+"""The embedded key provider: each epoch key is a file, readable with the credential of its class only.
+
+    <directory>/credentials/{raw,view}.credential      32 random bytes each, 0600
+    <directory>/epochs/<epoch id>.key                  one byte naming the class || sealed blob of 32 bytes
+    <directory>/epochs/<epoch id>.destroyed            what destruction leaves, so that a name is never reused
+    <directory>/location                               the jurisdiction somebody wrote there: self-reported
+
+The class byte gives a clear refusal early; the floor is the seal, whose key is the class credential and
+whose context names class and epoch: swapping bytes or files between classes opens nothing.
+"""
+
+import re
+from pathlib import Path
+
+from vault.errors import Malformed, NotFound, Refused, Unavailable
+from vault.keys.durable import create_durable, erase_durable, make_private_directory
+from vault.keys.provider import EpochState, KeyClass, KeyProvider, ProviderLocation
+from vault.keys.secrets import KEY_BYTES, SecretBytes, new_key, open_blob, seal_blob
+
+_EPOCH_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_CLASS_BYTE = {KeyClass.RAW: b"R", KeyClass.VIEW: b"V"}
+
+
+class LocalProvider:
+    """Epoch keys of one class, opened with that class's credential. Nothing is cached: destroyed means now."""
+
+    def __init__(self, directory: Path, key_class: KeyClass, credential: bytes) -> None:
+        self._directory = directory
+        self._key_class = key_class
+        self._credential = SecretBytes(credential)
+
+    @staticmethod
+    def initialise(directory: Path, location: str = "") -> None:
+        """Make the two credentials; a second call changes nothing. `location` is a jurisdiction such as "DE"."""
+        make_private_directory(directory)
+        for child in ("credentials", "epochs"):
+            make_private_directory(directory / child)
+        for key_class in KeyClass:
+            create_durable(_credential_path(directory, key_class), new_key())
+        if location:
+            create_durable(directory / "location", location.encode("utf-8"))
+
+    @staticmethod
+    def connect(directory: Path, credential: KeyClass) -> KeyProvider:
+        """The provider under one credential; `Unavailable("key.credential")` when that file is not readable."""
+        try:
+            secret = _credential_path(directory, credential).read_bytes()
+        except OSError as error:
+            raise Unavailable("key.credential", f"{credential}: {error.strerror}") from error
+        if len(secret) != KEY_BYTES:
+            raise Malformed("key.credential", f"{credential}: {len(secret)} bytes")
+        return LocalProvider(directory, credential, secret)
+
+    def create_epoch(self, epoch_id: str, key_class: KeyClass) -> None:
+        if key_class is not self._key_class:
+            raise Refused("key.class", f"this credential is for {self._key_class} keys")
+        if self.status(epoch_id) is not EpochState.UNKNOWN:
+            raise Refused("key.exists", epoch_id)
+        sealed = seal_blob(self._credential, new_key(), _epoch_context(self._key_class, epoch_id))
+        if not create_durable(self._key_path(epoch_id), _CLASS_BYTE[key_class] + sealed):
+            raise Refused("key.exists", epoch_id)
+
+    def wrap(self, epoch_id: str, plaintext: bytes, context: bytes) -> bytes:
+        return seal_blob(self._open_epoch(epoch_id), plaintext, b"wrap\x00" + context)
+
+    def unwrap(self, epoch_id: str, wrapped: bytes, context: bytes) -> bytes:
+        epoch_key = self._open_epoch(epoch_id)
+        try:
+            return SecretBytes(open_blob(epoch_key, wrapped, b"wrap\x00" + context))
+        except Malformed as error:
+            raise Refused("key.context", epoch_id) from error
+
+    def destroy(self, epoch_id: str) -> None:
+        if self.status(epoch_id) is EpochState.ACTIVE:
+            self._open_epoch(epoch_id)  # a view credential must not be able to shred raw data either
+        elif self.status(epoch_id) is EpochState.UNKNOWN:
+            raise NotFound("key.unknown", epoch_id)
+        # The mark first: a crash between the two leaves a key that is refused and erased on the next call.
+        create_durable(self._mark_path(epoch_id), b"")
+        erase_durable(self._key_path(epoch_id))
+
+    def status(self, epoch_id: str) -> EpochState:
+        if self._mark_path(epoch_id).exists():
+            return EpochState.DESTROYED
+        return EpochState.ACTIVE if self._key_path(epoch_id).exists() else EpochState.UNKNOWN
+
+    def location(self) -> ProviderLocation:
+        try:
+            observed = (self._directory / "location").read_text("utf-8").strip()
+        except OSError:
+            return ProviderLocation("", "none", f"local:{self._directory}")
+        return ProviderLocation(observed, "self-reported", f"local:{self._directory}")
+
+    def __repr__(self) -> str:
+        return f"<LocalProvider {self._key_class} {self._directory}>"
+
+    def _open_epoch(self, epoch_id: str) -> SecretBytes:
+        if self.status(epoch_id) is EpochState.DESTROYED:
+            raise Refused("key.destroyed", epoch_id)
+        try:
+            content = self._key_path(epoch_id).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound("key.unknown", epoch_id) from error
+        except OSError as error:
+            raise Unavailable("key.file", f"{epoch_id}: {error.strerror}") from error
+        if content[:1] != _CLASS_BYTE[self._key_class]:
+            raise Refused("key.class", f"this credential is for {self._key_class} keys")
+        try:
+            return SecretBytes(open_blob(self._credential, content[1:], _epoch_context(self._key_class, epoch_id)))
+        except Malformed as error:
+            raise Refused("key.class", "the epoch key does not open under this credential") from error
+
+    def _key_path(self, epoch_id: str) -> Path:
+        return self._directory / "epochs" / f"{_checked(epoch_id)}.key"
+
+    def _mark_path(self, epoch_id: str) -> Path:
+        return self._directory / "epochs" / f"{_checked(epoch_id)}.destroyed"
+
+
+def _checked(epoch_id: str) -> str:
+    if not _EPOCH_ID.fullmatch(epoch_id):  # it becomes a file name: no separators, no dots
+        raise Refused("key.name")
+    return epoch_id
+
+
+def _credential_path(directory: Path, key_class: KeyClass) -> Path:
+    return directory / "credentials" / f"{key_class}.credential"
+
+
+def _epoch_context(key_class: KeyClass, epoch_id: str) -> bytes:
+    return f"local-epoch/1\x00{key_class}\x00{epoch_id}".encode("ascii")

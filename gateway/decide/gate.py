@@ -1,0 +1,73 @@
+"""The activation gate: a doctrine may use only built-ins on which OPA and regorus were seen to agree.
+
+One engine knows a built-in and the other does not: then `not f(x)` is true in one of them, and a deny rule
+has silently become an allow. So the names are pinned in `policies/builtins.json`, and a call of anything
+else keeps the bundle from activating unless OPA itself serves.
+"""
+
+import re
+from typing import Final
+
+from gateway.decide.bundle import Bundle
+from gateway.decide.engine import BundleRefused
+
+# Forbidden under every engine: the network, the clock and the dice are not facts of the request.
+NEVER: Final = frozenset({
+    "http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122", "trace", "print",
+})
+_CALL: Final = re.compile(r"(?<![\w.\]])([a-z_][\w]*(?:\.[a-z_][\w]*)*)\s*\(", re.IGNORECASE)
+_RULE: Final = re.compile(r"^\s*(?:default\s+)?([a-z_]\w*)\s*\(", re.MULTILINE | re.IGNORECASE)
+_IMPORT: Final = re.compile(r"^\s*import\s+((?:data|input)[\w.]*)(?:\s+as\s+(\w+))?", re.MULTILINE)
+_KEYWORDS: Final = frozenset(
+    {"if", "in", "not", "some", "every", "contains", "else", "with", "as", "default", "package"}
+)
+
+
+def check_builtins(bundle: Bundle) -> None:
+    """Raises BundleRefused naming module and built-in when a call is neither allowed nor the doctrine's own."""
+    allowed = set(bundle.builtins) - NEVER
+    for name, text in bundle.modules:
+        if '$"' in text or "$`" in text:
+            raise BundleRefused(f"{name}: interpolated strings can hide a call from this gate")
+        for called in sorted(calls(text)):
+            if called not in allowed:
+                raise BundleRefused(f"{name}: built-in {called} is not in builtins.json")
+
+
+def calls(text: str) -> set[str]:
+    """Names of the built-ins that the Rego module `text` calls: every call that is not of its own or imported rules."""
+    code = _without_strings(text)
+    own = set(_RULE.findall(code))
+    imported = {alias or path.rsplit(".", 1)[-1] for path, alias in _IMPORT.findall(code)}
+    found = set()
+    for called in _CALL.findall(code):
+        head = called.split(".", 1)[0]
+        if called in _KEYWORDS or called in own or head in ("data", "input") or head in imported:
+            continue
+        found.add(called)
+    return found
+
+
+def _without_strings(text: str) -> str:
+    """The module with string contents and comments blanked, so that neither hides nor fakes a call."""
+    blanked: list[str] = []
+    index = 0
+    while index < len(text):
+        mark = text[index]
+        if mark == "#":
+            end = text.find("\n", index)
+            index = len(text) if end < 0 else end
+        elif mark == "`":
+            end = text.find("`", index + 1)
+            index = len(text) if end < 0 else end + 1
+            blanked.append('""')
+        elif mark == '"':
+            index += 1
+            while index < len(text) and text[index] != '"':
+                index += 2 if text[index] == "\\" else 1
+            index += 1
+            blanked.append('""')
+        else:
+            blanked.append(mark)
+            index += 1
+    return "".join(blanked)

@@ -181,7 +181,7 @@ class BodyOpener:
         """
         if not self._end_known:
             self.check_end(read_at(*self.end_span))
-        whole = max(1, slab // CHUNK) * CHUNK
+        whole = min(max(1, slab // CHUNK), -(-stop // CHUNK) - start // CHUNK) * CHUNK
         if self._slabs is None or self._slabs.size != whole:
             self._slabs = Slabs(whole)
         at = start

@@ -1,0 +1,82 @@
+"""What evidence must commit to: report_data over nonce, gateway, attested key, purpose and scope.
+
+    report_data = SHA-512(JCS({"v":1, "nonce", "gateway", "key", "purpose", "scope"}))      64 bytes
+
+`key` is the RFC 7638 thumbprint of the public key that the session's credentials will be encrypted to, so a
+quote taken from one machine is worth nothing to another that does not hold the private half.
+Format: docs/spec/attested-session.md.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
+
+from vault.attest.claims import Refusal, refuse
+
+_COORDINATE = 32
+_JWK_FIELDS = {"kty", "crv", "x", "y"}
+_JWK_ANNOTATIONS = {"use", "alg", "kid", "key_ops"}  # may stand there, are not part of the key
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedBinding:
+    """The challenge's side of the binding; `scope` is sorted and without repetitions."""
+
+    nonce: str
+    gateway: str
+    key_thumbprint: str
+    purpose: str
+    scope: tuple[str, ...]
+
+    def report_data(self) -> bytes:
+        """The 64 bytes that evidence must carry."""
+        document = {
+            "v": 1,
+            "nonce": self.nonce,
+            "gateway": self.gateway,
+            "key": self.key_thumbprint,
+            "purpose": self.purpose,
+            "scope": list(self.scope),
+        }
+        return hashlib.sha512(rfc8785.dumps(document)).digest()
+
+
+def key_thumbprint(jwk: Mapping[str, Any]) -> str:
+    """RFC 7638 thumbprint (base64url SHA-256) of a public P-256 key, checked to be a point on the curve.
+
+    `Refused("attest.key")` for another curve, a private key, padding or leading-zero tricks: two spellings of
+    one key would have two thumbprints.
+    """
+    if not _JWK_FIELDS <= set(jwk) <= _JWK_FIELDS | _JWK_ANNOTATIONS:
+        raise refuse(Refusal.KEY, "a public JWK of kty EC has kty, crv, x and y, and nothing private")
+    if jwk["kty"] != "EC" or jwk["crv"] != "P-256":
+        raise refuse(Refusal.KEY, "kty EC, crv P-256 expected")
+    x, y = _coordinate(jwk["x"]), _coordinate(jwk["y"])
+    try:
+        EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
+    except ValueError as error:
+        raise refuse(Refusal.KEY, "not a point on P-256") from error
+    required = {"crv": "P-256", "kty": "EC", "x": jwk["x"], "y": jwk["y"]}
+    return _base64url(hashlib.sha256(rfc8785.dumps(required)).digest())
+
+
+def _coordinate(text: object) -> int:
+    if not isinstance(text, str) or len(text) > 64:
+        raise refuse(Refusal.KEY, "coordinate")
+    try:
+        raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise refuse(Refusal.KEY, "coordinate is not base64url") from error
+    if len(raw) != _COORDINATE or _base64url(raw) != text:
+        raise refuse(Refusal.KEY, "coordinate is not 32 bytes in the one spelling")
+    return int.from_bytes(raw, "big")
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")

@@ -1,0 +1,73 @@
+"""Verified statements about a platform, and every way in which evidence can fail to become them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from vault.errors import Refused
+
+
+class Refusal(StrEnum):
+    """Why evidence was refused. Stable names; each verifier uses these and no others."""
+
+    MALFORMED = "attest.malformed"
+    UNKNOWN_KIND = "attest.unknown-kind"
+    UNKNOWN_VERSION = "attest.unknown-version"
+    NONCE = "attest.nonce"
+    PRINCIPAL = "attest.principal"
+    BINDING = "attest.binding"
+    SIGNATURE = "attest.signature"
+    EXPIRED = "attest.expired"
+    KEY = "attest.key"
+    POSTURE = "attest.posture"
+    NO_TRUST = "attest.no-trust"
+    SESSION = "attest.session"
+    WEAKER = "attest.weaker"
+
+
+def refuse(why: Refusal, detail: str = "") -> Refused:
+    """The one exception of this package: `raise refuse(Refusal.BINDING)`."""
+    return Refused(why.value, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verifier proved. Never raw evidence, never anything the evidence only asserted.
+
+    `hardware` is True only when a hardware root signed; `synthetic_only` is True when these claims may open
+    raw data of datasets flagged synthetic and no other; `debug` is True when the platform admits inspection.
+    """
+
+    kind: str
+    tee: str
+    measurement: str
+    debug: bool
+    hardware: bool
+    synthetic_only: bool
+
+    def as_document(self) -> dict[str, Any]:
+        """The form that session rows, seals and the doctrine's appraisal see."""
+        return {
+            "kind": self.kind,
+            "tee": self.tee,
+            "measurement": self.measurement,
+            "debug": self.debug,
+            "hardware": self.hardware,
+            "synthetic_only": self.synthetic_only,
+        }
+
+
+def refuse_weaker(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """`Refused("attest.weaker")` unless `after` is the same platform and measurement, no less trustworthy.
+
+    A session that began in a measured enclave must not be kept alive by anything else that learnt its key.
+    """
+    for name in ("kind", "tee", "measurement"):
+        if before.get(name) != after.get(name):
+            raise refuse(Refusal.WEAKER, f"{name} changed")
+    if after.get("debug") is not False and before.get("debug") is False:
+        raise refuse(Refusal.WEAKER, "debug")
+    if after.get("hardware") is not True and before.get("hardware") is True:
+        raise refuse(Refusal.WEAKER, "hardware")
+    if after.get("synthetic_only") is not False and before.get("synthetic_only") is False:
+        raise refuse(Refusal.WEAKER, "synthetic_only")

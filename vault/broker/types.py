@@ -1,0 +1,90 @@
+"""What goes in and out of the broker. Values that hold keys do not show them in their repr."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vault.envelope.wrap import WrappedKey
+from vault.keys.hierarchy import KeyScope
+from vault.keys.secrets import SecretBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What front workers need to work at all; none of these opens data."""
+
+    catalog_mac_key: SecretBytes
+    token_key: SecretBytes
+    record_hash_key: SecretBytes
+    decision_key: SecretBytes
+    ledger_public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedKey:
+    """A fresh object key and its wraps. `upload_wrapped` is only for `unwrap_upload` of that one upload."""
+
+    object_key: SecretBytes
+    wrapped: WrappedKey
+    upload_wrapped: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Why a key may be opened: the ledger intent as its canonical bytes, the ledger's promise, the session."""
+
+    entry: bytes
+    promise: str
+    session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """`nonce` is 32 random bytes in hex; `expires_at` in milliseconds."""
+
+    nonce: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """A verified attestation, to be stored in the session row as it is; `seal` covers every other field of it.
+
+    The seal also covers principal, purpose, scope (as the challenge had it) and kind "attested".
+    """
+
+    session_id: str
+    claims: dict[str, Any]
+    attested_at: int
+    seal: bytes
+    key_thumbprint: str
+
+
+class KeyBroker(Protocol):
+    """The broker as its callers see it: `BrokerClient` over the socket, `Broker` itself in one process.
+
+    Every method raises `Refused` (a rule says no; it was recorded), `Malformed`, or `Unavailable`.
+    """
+
+    def hello(self) -> Hello: ...
+
+    def generate(self, scope: KeyScope, subject: str, upload_id: str | None = None) -> GeneratedKey: ...
+
+    def unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant) -> bytes: ...
+
+    def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> bytes: ...
+
+    def builder_unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, job_id: str, fence: int) -> bytes: ...
+
+    def pseudonym_key(self, tenant: str, purpose_class: str, job_id: str, fence: int) -> bytes: ...
+
+    def challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge: ...
+
+    def attest(
+        self,
+        nonce: str,
+        kind: str,
+        evidence: dict[str, Any],
+        public_jwk: dict[str, Any],
+        principal_id: str,
+        session_id: str | None = None,
+    ) -> Attested: ...

@@ -36,7 +36,7 @@ class ExpectedBinding:
 
     def report_data(self) -> bytes:
         """The 64 bytes that evidence must carry."""
-        document = {
+        document: dict[str, Any] = {
             "v": 1,
             "nonce": self.nonce,
             "gateway": self.gateway,

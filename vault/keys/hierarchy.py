@@ -88,7 +88,12 @@ class KeyRing:
     """Makes and opens object keys. Thread safe; holds opened group keys for at most `CACHE_MS`."""
 
     def __init__(
-        self, providers: Mapping[KeyClass, KeyProvider], rows: KeyRows, clock: Callable[[], int], *, cache_ms: int = CACHE_MS
+        self,
+        providers: Mapping[KeyClass, KeyProvider],
+        rows: KeyRows,
+        clock: Callable[[], int],
+        *,
+        cache_ms: int = CACHE_MS,
     ) -> None:
         self._providers = dict(providers)
         self._rows = rows

@@ -3,6 +3,8 @@
 Every primary key starts with the tenant. Times are integer milliseconds since the epoch (UTC). JSON
 columns hold canonical JSON text. A `row_mac` is present on each row whose silent edit would change a
 decision or what is served (see `vault.catalog.seal`); `record` is the ledger entry id that authorised it.
+
+Every partial index states its condition with literals: SQLite uses one only when the query's own text implies it.
 """
 
 from sqlalchemy import (
@@ -16,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
 )
 
 metadata = MetaData()
@@ -38,6 +41,7 @@ zone = Table(
     Column("strength", String(16), nullable=False),       # none | self-reported | network | registered | attested
     Column("observed", Text, nullable=False),             # JSON: what each store and key provider answered
     Column("observed_at", BigInteger, nullable=False),
+    *_sealed(),
 )
 
 residency_observation = Table(
@@ -73,6 +77,8 @@ credential = Table(
     Column("created_at", BigInteger, nullable=False),
     *_sealed(),
 )
+# The tenant comes from the credential, so the first look-up knows only the access key.
+Index("credential_access_key", credential.c.access_key_id, unique=True)
 
 dataset = Table(
     "dataset", metadata, _tenant(),
@@ -88,6 +94,7 @@ dataset = Table(
     Column("created_at", BigInteger, nullable=False),
     *_sealed(),
 )
+# One name, one living dataset; a name may be used again after its dataset was deleted.
 Index("dataset_name", dataset.c.tenant, dataset.c.name, unique=True,
       sqlite_where=dataset.c.state == "active", postgresql_where=dataset.c.state == "active")
 
@@ -110,6 +117,9 @@ epoch_key = Table(
     Column("state", String(24), nullable=False),          # active | retired | pending-destruction | destroyed
     Column("created_at", BigInteger, nullable=False),
 )
+# Two brokers that make an epoch at once end with one: the other's provider key is destroyed again.
+Index("epoch_key_active", epoch_key.c.tenant, epoch_key.c.dataset_id, epoch_key.c.key_class, unique=True,
+      sqlite_where=epoch_key.c.state == "active", postgresql_where=epoch_key.c.state == "active")
 
 key_group = Table(
     "key_group", metadata, _tenant(),
@@ -121,7 +131,7 @@ key_group = Table(
     Column("objects", Integer, nullable=False),           # how many object keys it wraps, at most 10^4
     Column("created_at", BigInteger, nullable=False),
 )
-Index("key_group_open", key_group.c.tenant, key_group.c.dataset_id, key_group.c.key_class, key_group.c.objects)
+Index("key_group_open", key_group.c.tenant, key_group.c.epoch_id, key_group.c.objects)
 
 object_version = Table(
     "object_version", metadata, _tenant(),
@@ -146,14 +156,27 @@ object_version = Table(
     Column("generation", Integer, nullable=False),
     Column("written_by", String(32), nullable=False),     # principal id
     Column("run_id", String(32), nullable=False),
-    Column("columns", Text),                              # JSON [[name, [[offset, length, cells], ...]], ...]
     Column("created_at", BigInteger, nullable=False),
     *_sealed(),
 )
 Index("object_version_latest", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
-      unique=True, sqlite_where=object_version.c.is_latest, postgresql_where=object_version.c.is_latest)
+      unique=True, sqlite_where=object_version.c.is_latest.is_(True),
+      postgresql_where=object_version.c.is_latest.is_(True))
 Index("object_version_key", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
       object_version.c.sequence)
+# What LIST walks: a page costs its own rows, however many delete markers lie between them.
+Index("object_version_listed", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
+      sqlite_where=and_(object_version.c.is_latest.is_(True), object_version.c.delete_marker.is_(False)),
+      postgresql_where=and_(object_version.c.is_latest.is_(True), object_version.c.delete_marker.is_(False)))
+
+# Apart from object_version, because a file of many row groups has far more of this than the hot road may carry.
+extent = Table(
+    "extent", metadata, _tenant(),
+    Column("subject", String(32), primary_key=True),      # the version id or view id it describes
+    Column("dataset_id", String(32), nullable=False),
+    Column("columns", Text, nullable=False),              # JSON [[name, [[offset, length, cells], ...]], ...]
+    *_sealed(),
+)
 
 manifest_generation = Table(
     "manifest_generation", metadata, _tenant(),
@@ -167,15 +190,20 @@ manifest_generation = Table(
     *_sealed(),
 )
 
+# Every object this zone ever names in its store, manifests too, written down before the store sees it:
+# what a crash leaves behind is found here and swept, never by guessing from a listing.
 body = Table(
     "body", metadata, _tenant(),
     Column("body_id", String(32), primary_key=True),
     Column("dataset_id", String(32), nullable=False),
     Column("store_key", String(96), nullable=False),
     Column("state", String(16), nullable=False),          # writing | live | orphan
+    Column("subject", String(64), nullable=False),        # version, view or upload that it belongs to
     Column("sealed_length", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
+Index("body_subject", body.c.tenant, body.c.subject)
+Index("body_state", body.c.state, body.c.created_at)
 
 upload = Table(
     "upload", metadata, _tenant(),
@@ -185,7 +213,7 @@ upload = Table(
     Column("version_id", String(32), nullable=False),     # reserved: the key wrap is bound to it
     Column("principal_id", String(32), nullable=False),
     Column("run_id", String(32), nullable=False),
-    Column("state", String(16), nullable=False),          # open | completing | completed | aborted
+    Column("state", String(16), nullable=False),          # open | completed | aborted
     Column("content_type", Text, nullable=False),
     Column("sealed_metadata", LargeBinary, nullable=False),
     Column("wrapped", Text, nullable=False),              # JSON: the object key as it will stand in the manifest
@@ -203,6 +231,8 @@ part = Table(
     Column("md5", LargeBinary, nullable=False),
     Column("checksums", Text, nullable=False),
     Column("commitment", LargeBinary, nullable=False),
+    Column("store_key", String(96), nullable=False),
+    Column("sealed_length", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -243,11 +273,11 @@ view = Table(
     Column("content_type", Text, nullable=False),
     Column("manifest_id", String(32), nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("columns", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("ready_at", BigInteger),
     *_sealed(),
 )
+Index("view_dataset", view.c.tenant, view.c.dataset_id, view.c.state)
 Index("view_identity", view.c.tenant, view.c.version_id, view.c.plan_id, unique=True)
 
 challenge = Table(
@@ -289,6 +319,7 @@ run = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("last_at", BigInteger, nullable=False),
 )
+Index("run_name", run.c.tenant, run.c.principal_id, run.c.name)
 Index("run_window", run.c.tenant, run.c.principal_id, run.c.workload, run.c.last_at)
 
 run_io = Table(
@@ -301,6 +332,7 @@ run_io = Table(
     Column("label", String(16), nullable=False),
     Column("placement", Text, nullable=False),            # JSON list of zones
     Column("at", BigInteger, nullable=False),
+    *_sealed(),
 )
 
 doctrine_revision = Table(
@@ -324,7 +356,7 @@ job = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("created_at", BigInteger, nullable=False),
 )
-Index("job_ready", job.c.tenant, job.c.kind, job.c.state, job.c.lease_until)
+Index("job_ready", job.c.kind, job.c.state, job.c.lease_until)
 
 outbox = Table(
     "outbox", metadata, _tenant(),

@@ -1,0 +1,98 @@
+"""Bodies: every name this zone ever uses in its store, written down before the store sees it.
+
+`writing` → `live` with the commit that makes it visible, or → `orphan` when nothing names it any more.
+The sweeper takes orphans, and what has been `writing` for longer than a write may last.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, bindparam, delete, update
+
+from vault.catalog.mapping import BODY
+from vault.catalog.rows import BodyRow
+from vault.catalog.section import Section, literal, same
+from vault.catalog.tables import body
+from vault.errors import Conflict
+
+_BY_ID = BODY.select.where(same(body, "body_id"))
+_MAKE_LIVE = (
+    update(body)
+    .where(
+        body.c.tenant == bindparam("b_tenant"),
+        body.c.body_id == bindparam("b_id"),
+        body.c.state == literal("writing"),
+    )
+    .values(state="live", subject=bindparam("b_subject"), sealed_length=bindparam("b_length"))
+)
+_ORPHAN_SUBJECT = (
+    update(body)
+    .where(body.c.tenant == bindparam("b_tenant"), body.c.subject == bindparam("b_subject"))
+    .values(state="orphan", created_at=bindparam("b_now"))
+)
+_ORPHAN_ONE = (
+    update(body)
+    .where(
+        body.c.tenant == bindparam("b_tenant"),
+        body.c.body_id == bindparam("b_id"),
+        body.c.state != literal("live"),
+    )
+    .values(state="orphan", created_at=bindparam("b_now"))
+)
+_SWEEPABLE = (
+    BODY.select.where(same(body), body.c.state == bindparam("state"), body.c.created_at < bindparam("before"))
+    .order_by(body.c.created_at)
+    .limit(bindparam("limit"))
+)
+_FORGET = delete(body).where(
+    body.c.tenant == bindparam("b_tenant"), body.c.body_id == bindparam("b_id"), body.c.state == literal("orphan")
+)
+
+
+class Bodies(Section):
+    def add_bodies(self, bodies: Iterable[tuple[str, str, str]], dataset_id: str) -> None:
+        """Write down (body id, store key, subject) as `writing`, before the store is touched."""
+        now = self._clock()
+        rows = [
+            BodyRow(self.tenant, body_id, dataset_id, store_key, "writing", subject, 0, now)
+            for body_id, store_key, subject in bodies
+        ]
+        with self._database.write() as connection:
+            for row in rows:
+                self._insert(connection, BODY, row)
+
+    def find_body(self, body_id: str) -> BodyRow | None:
+        return self._find(BODY, _BY_ID, body_id=body_id)
+
+    def orphan_bodies(self, body_ids: Iterable[str]) -> None:
+        """An aborted write: what it named may be swept. Live bodies stay live."""
+        with self._database.write() as connection:
+            for body_id in body_ids:
+                self._orphan_one(connection, body_id)
+
+    def sweepable(self, orphans_before: int, writing_before: int, limit: int = 100) -> list[BodyRow]:
+        """Orphans since before `orphans_before` (readers of an overwritten version may still be streaming until
+        then), and writes begun before `writing_before` (ms): those are marked orphan now and answered later."""
+        for row in self._all(BODY, _SWEEPABLE, state="writing", before=writing_before, limit=limit):
+            self.orphan_bodies([row.body_id])
+        return self._all(BODY, _SWEEPABLE, state="orphan", before=orphans_before, limit=limit)
+
+    def forget_bodies(self, body_ids: Sequence[str]) -> None:
+        """After the store has deleted them."""
+        with self._database.write() as connection:
+            for body_id in body_ids:
+                connection.execute(_FORGET, {"b_tenant": self.tenant, "b_id": body_id})
+
+    def _make_live(self, connection: Connection, bodies: Sequence[tuple[str, int]], subject: str) -> None:
+        """Conflict("body.gone") unless each (body id, sealed length) is still `writing`: a sweeper was faster."""
+        for body_id, length in bodies:
+            params = {"b_tenant": self.tenant, "b_id": body_id, "b_subject": subject, "b_length": length}
+            if connection.execute(_MAKE_LIVE, params).rowcount != 1:
+                raise Conflict("body.gone", body_id)
+
+    def _orphan_subject(self, connection: Connection, subject: str) -> None:
+        connection.execute(
+            _ORPHAN_SUBJECT, {"b_tenant": self.tenant, "b_subject": subject, "b_now": self._clock()}
+        )
+
+    def _orphan_one(self, connection: Connection, body_id: str) -> None:
+        connection.execute(_ORPHAN_ONE, {"b_tenant": self.tenant, "b_id": body_id, "b_now": self._clock()})

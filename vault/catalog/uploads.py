@@ -1,0 +1,131 @@
+"""Multipart uploads: open until one transaction completes or aborts them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete
+
+from vault.catalog.mapping import PART, UPLOAD
+from vault.catalog.rows import PartRow, UploadRow, VersionRow
+from vault.catalog.section import NewJob, same
+from vault.catalog.tables import part, upload
+from vault.catalog.versions import NewVersion, NewView, Precondition, Versions
+from vault.errors import Conflict, NotFound
+
+_BY_ID = UPLOAD.select.where(same(upload, "dataset_id", "upload_id"))
+_BY_ID_LOCKED = _BY_ID.with_for_update()
+_PART = PART.select.where(same(part, "upload_id", "part_number"))
+_PARTS = (
+    PART.select.where(same(part, "upload_id"), part.c.part_number > bindparam("after"))
+    .order_by(part.c.part_number)
+    .limit(bindparam("limit"))
+)
+_OPEN = (
+    UPLOAD.select.where(same(upload, "dataset_id", "state"))
+    .where(upload.c.key >= bindparam("prefix"))
+    .order_by(upload.c.key, upload.c.created_at, upload.c.upload_id)
+    .limit(bindparam("limit"))
+)
+_STALE = UPLOAD.select.where(same(upload, "state"), upload.c.created_at < bindparam("before")).limit(bindparam("limit"))
+_FORGET_PARTS = delete(part).where(part.c.tenant == bindparam("p_tenant"), part.c.upload_id == bindparam("p_upload"))
+MAX_PARTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewUpload:
+    dataset_id: str
+    upload_id: str
+    key: str
+    version_id: str
+    principal_id: str
+    run_id: str
+    content_type: str
+    sealed_metadata: bytes
+    wrapped: dict[str, Any]
+    upload_wrapped: bytes
+
+
+class Uploads(Versions):
+    def create_upload(self, new: NewUpload) -> UploadRow:
+        row = UploadRow(
+            tenant=self.tenant, dataset_id=new.dataset_id, upload_id=new.upload_id, key=new.key,
+            version_id=new.version_id, principal_id=new.principal_id, run_id=new.run_id, state="open",
+            content_type=new.content_type, sealed_metadata=new.sealed_metadata, wrapped=new.wrapped,
+            upload_wrapped=new.upload_wrapped, completed=None, created_at=self._clock(),
+        )  # fmt: skip
+        with self._database.write() as connection:
+            self._locked_dataset(connection, new.dataset_id)
+            self._insert(connection, UPLOAD, row)
+        return row
+
+    def find_upload(self, dataset_id: str, upload_id: str) -> UploadRow | None:
+        return self._find(UPLOAD, _BY_ID, dataset_id=dataset_id, upload_id=upload_id)
+
+    def get_upload(self, dataset_id: str, upload_id: str) -> UploadRow:
+        """NotFound("upload") for an unknown or aborted one; a completed one is answered, see its `completed`."""
+        row = self.find_upload(dataset_id, upload_id)
+        if row is None or row.state == "aborted":
+            raise NotFound("upload", upload_id)
+        return row
+
+    def uploads(self, dataset_id: str, prefix: str = "", limit: int = 1000) -> list[UploadRow]:
+        """Open ones, by key."""
+        found = self._all(UPLOAD, _OPEN, dataset_id=dataset_id, state="open", prefix=prefix, limit=limit)
+        return [row for row in found if row.key.startswith(prefix)]
+
+    def stale_uploads(self, before: int, limit: int = 100) -> list[UploadRow]:
+        """Open since before `before` (ms): the sweeper aborts them."""
+        return self._all(UPLOAD, _STALE, state="open", before=before, limit=limit)
+
+    def put_part(self, dataset_id: str, row: PartRow) -> None:
+        """Its body must be durable in the store. A part sent again takes the place of the earlier one.
+        NotFound("upload") unless the upload is still open."""
+        with self._database.write() as connection:
+            self._open_upload(connection, dataset_id, row.upload_id)
+            found = self._within(connection, PART, _PART, upload_id=row.upload_id, part_number=row.part_number)
+            if found is None:
+                self._insert(connection, PART, row)
+            else:
+                self._orphan_one(connection, found.body_id)
+                self._replace(connection, PART, row)
+
+    def parts(self, upload_id: str, after: int = 0, limit: int = MAX_PARTS) -> list[PartRow]:
+        return self._all(PART, _PARTS, upload_id=upload_id, after=after, limit=limit)
+
+    def complete(
+        self, upload_id: str, new: NewVersion, used: Sequence[PartRow], result: dict[str, Any],
+        jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (), expect: Precondition | None = None,
+    ) -> VersionRow:  # fmt: skip
+        """The commit of a multipart version: upload closed, parts used made live, others orphaned, all or nothing.
+        Conflict("part.changed") when a part was sent again since the manifest was made; NotFound("upload") when the
+        upload is not open any more: look at its `completed`."""
+        with self._database.write() as connection:
+            row = self._open_upload(connection, new.dataset_id, upload_id)
+            params = {"tenant": self.tenant, "upload_id": upload_id, "after": 0, "limit": MAX_PARTS}
+            stored: list[PartRow] = [PART.read(each, self._seal) for each in connection.execute(_PARTS, params)]
+            current = {each.part_number: each.body_id for each in stored}
+            wanted = {each.part_number: each.body_id for each in used}
+            if any(current.get(number) != body_id for number, body_id in wanted.items()):
+                raise Conflict("part.changed", upload_id)
+            for number, body_id in current.items():
+                if number not in wanted:
+                    self._orphan_one(connection, body_id)
+            version = self._commit_version(connection, new, jobs, views, expect)
+            self._replace(connection, UPLOAD, replace(row, state="completed", completed=result))
+            connection.execute(_FORGET_PARTS, {"p_tenant": self.tenant, "p_upload": upload_id})
+        return version
+
+    def abort(self, dataset_id: str, upload_id: str) -> None:
+        """NotFound("upload") unless it is open."""
+        with self._database.write() as connection:
+            row = self._open_upload(connection, dataset_id, upload_id)
+            self._replace(connection, UPLOAD, replace(row, state="aborted"))
+            self._orphan_subject(connection, upload_id)
+            connection.execute(_FORGET_PARTS, {"p_tenant": self.tenant, "p_upload": upload_id})
+
+    def _open_upload(self, connection: Connection, dataset_id: str, upload_id: str) -> UploadRow:
+        row = self._within(connection, UPLOAD, _BY_ID_LOCKED, dataset_id=dataset_id, upload_id=upload_id)
+        if row is None or row.state != "open":
+            raise NotFound("upload", upload_id)
+        return row

@@ -1,0 +1,310 @@
+"""Versions of keys, and THE commit: one transaction that makes a write visible, or leaves nothing.
+
+In it: sequence + 1, the snapshot row, the `is_latest` flip, manifest and bodies, views and jobs to be done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, update
+
+from vault.catalog.bodies import Bodies
+from vault.catalog.datasets import Datasets
+from vault.catalog.jobs import Jobs
+from vault.catalog.mapping import EXTENT, MANIFEST, SNAPSHOT, VERSION, VIEW
+from vault.catalog.rows import DatasetRow, ExtentRow, ManifestRow, SnapshotRow, VersionRow, ViewRow
+from vault.catalog.section import NewJob, literal, new_id, same
+from vault.catalog.tables import dataset, extent, manifest_generation, object_version, snapshot, view
+from vault.errors import Conflict, NotFound, Refused
+
+_LIVE = object_version.c.state == literal("live")
+_LATEST = VERSION.select.where(same(object_version, "dataset_id", "key"), object_version.c.is_latest.is_(True))
+_BY_ID = VERSION.select.where(same(object_version, "dataset_id", "version_id"))
+_NULL = VERSION.select.where(same(object_version, "dataset_id", "key"), object_version.c.is_null.is_(True), _LIVE)
+_NEWEST = (
+    VERSION.select.where(same(object_version, "dataset_id", "key"), _LIVE)
+    .order_by(object_version.c.sequence.desc())
+    .limit(1)
+)
+_MANIFEST = MANIFEST.select.where(same(manifest_generation, "manifest_id", "generation"))
+_EXTENT = EXTENT.select.where(same(extent, "subject"))
+_VIEWS = VIEW.select.where(same(view, "version_id"))
+_SNAPSHOTS = (
+    SNAPSHOT.select.where(same(snapshot, "dataset_id"), snapshot.c.sequence > bindparam("after"))
+    .order_by(snapshot.c.sequence)
+    .limit(bindparam("limit"))
+)
+_SEQUENCE = (
+    update(dataset)
+    .where(dataset.c.tenant == bindparam("d_tenant"), dataset.c.dataset_id == bindparam("d_id"))
+    .values(sequence=bindparam("d_sequence"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """S3's conditional writes, decided inside the commit. ETags unquoted; `if_none_match` is only ever "*"."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+    def check(self, latest: VersionRow | None) -> None:
+        """Conflict("precondition") or, for If-Match on a key that is not there, NotFound("key")."""
+        present = latest is not None and not latest.delete_marker
+        if self.if_none_match is not None and (self.if_none_match != "*" or present):
+            raise Conflict("precondition", "If-None-Match")
+        if self.if_match is None:
+            return
+        if latest is None or not present:
+            raise NotFound("key", "If-Match")
+        if self.if_match not in {"*", latest.etag}:
+            raise Conflict("precondition", "If-Match")
+
+
+@dataclass(frozen=True, slots=True)
+class NewManifest:
+    manifest_id: str
+    generation: int
+    sha256: bytes
+    store_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewView:
+    """A view to be built; its job is queued in the same transaction, as `view:<view_id>`."""
+
+    plan_id: str
+    builder: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a sealed write commits. `bodies`: (body id, sealed length), the stored manifest's own among them."""
+
+    dataset_id: str
+    version_id: str
+    key: str
+    size: int
+    etag: str
+    content_type: str
+    key_class: str
+    manifest: NewManifest
+    bodies: tuple[tuple[str, int], ...]
+    label: str
+    placement: tuple[str, ...]
+    contract_version: int
+    written_by: str
+    run_id: str
+    record: str
+    format: str = "opaque"
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """`delete_marker`: one was set, its id in `version_id`; otherwise `removed` is what is gone, if anything was."""
+
+    delete_marker: bool
+    version_id: str | None
+    removed: VersionRow | None
+
+
+class Versions(Datasets, Bodies, Jobs):
+    def commit_version(
+        self,
+        new: NewVersion,
+        jobs: Sequence[NewJob] = (),
+        views: Sequence[NewView] = (),
+        expect: Precondition | None = None,
+    ) -> VersionRow:
+        """Durable and visible when it returns. Conflict("precondition" | "body.gone"), NotFound("dataset" | "key")."""
+        with self._database.write() as connection:
+            return self._commit_version(connection, new, jobs, views, expect)
+
+    def latest(self, dataset_id: str, key: str) -> VersionRow | None:
+        """The newest version, which may be a delete marker; None where the key has none."""
+        return self._find(VERSION, _LATEST, dataset_id=dataset_id, key=key)
+
+    def version(self, dataset_id: str, version_id: str) -> VersionRow | None:
+        """A living version by id."""
+        row = self._find(VERSION, _BY_ID, dataset_id=dataset_id, version_id=version_id)
+        return None if row is None or row.state != "live" else row
+
+    def null_version(self, dataset_id: str, key: str) -> VersionRow | None:
+        """What S3 calls version "null"."""
+        return self._find(VERSION, _NULL, dataset_id=dataset_id, key=key)
+
+    def manifest(self, manifest_id: str, generation: int) -> ManifestRow:
+        row = self._find(MANIFEST, _MANIFEST, manifest_id=manifest_id, generation=generation)
+        if row is None:
+            raise NotFound("manifest", manifest_id)
+        return row
+
+    def columns(self, subject: str) -> tuple[Any, ...] | None:
+        """Column chunk extents of a version or view id; None where it was never described."""
+        row = self._find(EXTENT, _EXTENT, subject=subject)
+        return None if row is None else row.columns
+
+    def set_columns(self, dataset_id: str, subject: str, columns: Sequence[Any], record: str) -> None:
+        """Describe a version or view once; a second description changes nothing."""
+        if self.columns(subject) is not None:
+            return
+        with self._database.write() as connection:
+            if self._within(connection, EXTENT, _EXTENT, subject=subject) is None:
+                self._insert(connection, EXTENT, ExtentRow(self.tenant, subject, dataset_id, tuple(columns), record))
+
+    def relabel(
+        self, dataset_id: str, version_id: str, label: str, record: str, *,
+        placement: tuple[str, ...] | None = None, jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (),
+    ) -> VersionRow:  # fmt: skip
+        """A named declassification, or its contrary; views it makes needful are queued in the same transaction."""
+        if label not in {"personal", "none"}:
+            raise Refused("version.label", label)
+        with self._database.write() as connection:
+            held = self._locked_dataset(connection, dataset_id)
+            row = self._within(connection, VERSION, _BY_ID, dataset_id=dataset_id, version_id=version_id)
+            if row is None or row.state != "live" or row.delete_marker:
+                raise NotFound("version", version_id)
+            places = row.placement if placement is None else placement
+            changed = replace(row, label=label, placement=places, record=record)
+            self._replace(connection, VERSION, changed)
+            self._queue(connection, changed, jobs, views)
+            change = {"relabelled": [version_id], "label": label}
+            self._advance(connection, held, change, row.run_id, record)
+        return changed
+
+    def put_delete(
+        self, dataset_id: str, key: str, by: str, run_id: str, record: str, *, version_id: str | None = None
+    ) -> Deleted:
+        """DELETE. Without versioning the object goes; with it a marker is set; `version_id` removes that one version
+        ("null" is understood). Nothing there: nothing happens, as in S3."""
+        with self._database.write() as connection:
+            held = self._locked_dataset(connection, dataset_id)
+            if version_id is not None:
+                return self._remove(connection, held, key, version_id, run_id, record)
+            latest = self._within(connection, VERSION, _LATEST, dataset_id=dataset_id, key=key)
+            if held.versioning == "off":
+                if latest is None:
+                    return Deleted(False, None, None)
+                return self._remove(connection, held, key, latest.version_id, run_id, record)
+            marker = self._marker(held, key, by, run_id, record)
+            self._displace(connection, latest, marker)
+            self._insert(connection, VERSION, marker)
+            self._advance(connection, held, {"markers": [marker.version_id]}, run_id, record)
+        return Deleted(True, "null" if marker.is_null else marker.version_id, None)
+
+    def snapshots(self, dataset_id: str, after: int = 0, limit: int = 1000) -> list[SnapshotRow]:
+        return self._all(SNAPSHOT, _SNAPSHOTS, dataset_id=dataset_id, after=after, limit=limit)
+
+    def _commit_version(
+        self, connection: Connection, new: NewVersion, jobs: Sequence[NewJob], views: Sequence[NewView],
+        expect: Precondition | None,
+    ) -> VersionRow:  # fmt: skip
+        held = self._locked_dataset(connection, new.dataset_id)
+        latest = self._within(connection, VERSION, _LATEST, dataset_id=new.dataset_id, key=new.key)
+        if expect is not None:
+            expect.check(latest)
+        row = self._row(held, new)
+        self._displace(connection, latest, row)
+        self._insert(connection, VERSION, row)
+        made = new.manifest
+        self._insert(connection, MANIFEST, ManifestRow(
+            self.tenant, made.manifest_id, made.generation, new.dataset_id, new.version_id, made.sha256,
+            made.store_key, row.created_at, new.record,
+        ))  # fmt: skip
+        self._make_live(connection, new.bodies, new.version_id)
+        self._queue(connection, row, jobs, views)
+        self._advance(connection, held, {"versions": [new.version_id]}, new.run_id, new.record)
+        return row
+
+    def _row(self, held: DatasetRow, new: NewVersion) -> VersionRow:
+        return VersionRow(
+            tenant=self.tenant, dataset_id=new.dataset_id, version_id=new.version_id, key=new.key,
+            sequence=held.sequence + 1, is_latest=True, is_null=held.versioning != "enabled", delete_marker=False,
+            state="live", size=new.size, etag=new.etag, checksums=new.checksums, content_type=new.content_type,
+            format=new.format, key_class=new.key_class, label=new.label, placement=new.placement,
+            contract_version=new.contract_version, manifest_id=new.manifest.manifest_id,
+            generation=new.manifest.generation, written_by=new.written_by, run_id=new.run_id,
+            created_at=self._clock(), record=new.record,
+        )  # fmt: skip
+
+    def _marker(self, held: DatasetRow, key: str, by: str, run_id: str, record: str) -> VersionRow:
+        return VersionRow(
+            tenant=self.tenant, dataset_id=held.dataset_id, version_id=new_id(), key=key, sequence=held.sequence + 1,
+            is_latest=True, is_null=held.versioning != "enabled", delete_marker=True, state="live", size=0, etag="",
+            checksums={}, content_type="", format="opaque", key_class="raw", label="none", placement=(),
+            contract_version=held.contract_version, manifest_id="", generation=0, written_by=by, run_id=run_id,
+            created_at=self._clock(), record=record,
+        )  # fmt: skip
+
+    def _displace(self, connection: Connection, latest: VersionRow | None, new: VersionRow) -> None:
+        """Make room for a new latest row; a null version replaces the null version that was."""
+        if new.is_null:
+            old = self._within(connection, VERSION, _NULL, dataset_id=new.dataset_id, key=new.key)
+            if old is not None:
+                self._bury(connection, old)
+                if latest is not None and old.version_id == latest.version_id:
+                    return
+        if latest is not None:
+            self._replace(connection, VERSION, replace(latest, is_latest=False))
+
+    def _bury(self, connection: Connection, row: VersionRow) -> None:
+        """The row stays, for lineage still names it; its bodies and its views' wait for the sweeper."""
+        self._replace(connection, VERSION, replace(row, is_latest=False, state="deleted"))
+        self._orphan_subject(connection, row.version_id)
+        found = connection.execute(_VIEWS, {"tenant": self.tenant, "version_id": row.version_id}).all()
+        for each in found:
+            built: ViewRow = VIEW.read(each, self._seal)
+            self._orphan_subject(connection, built.view_id)
+            self._replace(connection, VIEW, replace(built, state="failed", reason="version.deleted"))
+
+    def _remove(
+        self, connection: Connection, held: DatasetRow, key: str, version_id: str, run_id: str, record: str
+    ) -> Deleted:
+        where = {"dataset_id": held.dataset_id}
+        if version_id == "null":
+            row = self._within(connection, VERSION, _NULL, **where, key=key)
+        else:
+            row = self._within(connection, VERSION, _BY_ID, **where, version_id=version_id)
+        if row is None or row.state != "live" or row.key != key:
+            return Deleted(False, version_id, None)
+        self._bury(connection, row)
+        if row.is_latest:
+            newest = self._within(connection, VERSION, _NEWEST, **where, key=key)
+            if newest is not None:
+                self._replace(connection, VERSION, replace(newest, is_latest=True))
+        self._advance(connection, held, {"removed": [row.version_id]}, run_id, record)
+        return Deleted(row.delete_marker, version_id, row)
+
+    def _queue(
+        self, connection: Connection, row: VersionRow, jobs: Sequence[NewJob], views: Sequence[NewView]
+    ) -> None:
+        for wanted in views:
+            queued = ViewRow(
+                tenant=self.tenant, view_id=new_id(), dataset_id=row.dataset_id, version_id=row.version_id,
+                plan_id=wanted.plan_id, builder=wanted.builder, state="queued", progress=0, reason="", size=0,
+                etag="", content_type=row.content_type, manifest_id="", generation=0, created_at=row.created_at,
+                ready_at=None, record=row.record,
+            )  # fmt: skip
+            self._insert(connection, VIEW, queued)
+            self._enqueue(connection, view_job(queued))
+        for job in jobs:
+            self._enqueue(connection, job)
+
+    def _advance(
+        self, connection: Connection, held: DatasetRow, change: dict[str, Any], run_id: str, record: str
+    ) -> None:
+        sequence = held.sequence + 1
+        connection.execute(_SEQUENCE, {"d_tenant": self.tenant, "d_id": held.dataset_id, "d_sequence": sequence})
+        row = SnapshotRow(self.tenant, held.dataset_id, sequence, change, run_id, record, self._clock())
+        self._insert(connection, SNAPSHOT, row)
+
+
+def view_job(queued: ViewRow) -> NewJob:
+    """The job that builds a view; its subject is what the broker compares before it unwraps for the builder."""
+    subject = {
+        "view_id": queued.view_id, "dataset_id": queued.dataset_id, "version_id": queued.version_id,
+        "plan_id": queued.plan_id,
+    }  # fmt: skip
+    return NewJob("view", subject, f"view-{queued.view_id}")

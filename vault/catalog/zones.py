@@ -1,0 +1,53 @@
+"""Where the zone was found to be, and whether it may serve."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import bindparam
+
+from vault.catalog.mapping import OBSERVATION, ZONE
+from vault.catalog.rows import ObservationRow, ZoneRow
+from vault.catalog.section import Section, new_id, same
+from vault.catalog.tables import residency_observation, zone
+from vault.errors import NotFound, Refused
+
+_ZONE = ZONE.select.where(same(zone, "name"))
+_OBSERVATIONS = (
+    OBSERVATION.select.where(same(residency_observation, "zone"))
+    .order_by(residency_observation.c.at.desc(), residency_observation.c.observation_id)
+    .limit(bindparam("limit"))
+)
+
+
+class Zones(Section):
+    def zone_state(self, name: str) -> ZoneRow:
+        """NotFound("zone") before the first observation: a zone nobody looked at is not open."""
+        row = self._find(ZONE, _ZONE, name=name)
+        if row is None:
+            raise NotFound("zone", name)
+        return row
+
+    def set_zone(
+        self, name: str, jurisdiction: str, *, state: str, reason: str, strength: str,
+        observed: Iterable[Mapping[str, Any]], record: str,
+    ) -> ZoneRow:  # fmt: skip
+        """Write what the last look showed and keep each observation of it. `state` open | closed.
+        Each observation: what, target, observed, strength, matches."""
+        if state not in {"open", "closed"}:
+            raise Refused("zone.state", state)
+        now = self._clock()
+        facts = tuple(dict(each) for each in observed)
+        row = ZoneRow(self.tenant, name, jurisdiction, state, reason, strength, facts, now, record)
+        with self._database.write() as connection:
+            known = connection.execute(_ZONE, {"tenant": self.tenant, "name": name}).first()
+            (self._insert if known is None else self._replace)(connection, ZONE, row)
+            for each in facts:
+                self._insert(connection, OBSERVATION, ObservationRow(
+                    tenant=self.tenant, observation_id=new_id(), zone=name, what=each["what"], target=each["target"],
+                    observed=each["observed"], strength=each["strength"], matches=each["matches"], at=now,
+                ))  # fmt: skip
+        return row
+
+    def observations(self, name: str, limit: int = 100) -> list[ObservationRow]:
+        """Newest first."""
+        return self._all(OBSERVATION, _OBSERVATIONS, zone=name, limit=limit)

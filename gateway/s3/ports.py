@@ -199,9 +199,10 @@ class Guard(Protocol):
         limit: int,
         request_id: str,
     ) -> Listing:
-        """Keys > `after` (byte order; "" = from the start), 1 <= limit <= 1000; a common prefix > `after` counts too.
+        """Keys > `after` (byte order; "" = from the start), 1 <= limit <= 1000; limit counts keys and prefixes alike.
 
-        An `after` that itself lies under a common prefix skips that whole prefix when it equals `last` of a page.
+        With a delimiter, a common prefix appears when it holds a key > `after`, unless it equals `after`: then it was
+        the last line of the page before and is skipped whole. `last` is the last key or prefix of this page.
         """
         ...
 
@@ -224,7 +225,7 @@ class Guard(Protocol):
         self, principal: Principal, ref: ObjectRef, upload_id: str, part_number: int, request_id: str
     ) -> AbstractAsyncContextManager[OpenPart]: ...
 
-    async def complete_upload(
+    async def complete_upload(  # noqa: PLR0917
         self,
         principal: Principal,
         ref: ObjectRef,

@@ -179,6 +179,8 @@ class BodyOpener:
         `read_at(offset, length)` gives stored bytes. A piece stays valid as long as it is held. Raises as
         `open_into`; after that, never end the answer cleanly.
         """
+        if not self.sealed_span(start, stop)[1]:
+            return
         if not self._end_known:
             self.check_end(read_at(*self.end_span))
         whole = min(max(1, slab // CHUNK), -(-stop // CHUNK) - start // CHUNK) * CHUNK

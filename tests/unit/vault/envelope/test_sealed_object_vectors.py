@@ -85,31 +85,30 @@ def test_independent_reader_agrees_on_whole_bodies(case: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("case", load("sealed_manifest"))
 def test_manifest_case_ends_as_it_says(case: dict[str, Any]) -> None:
-    stored, pin = base64.b64decode(case["stored"]), case["pin"]
-    try:
-        manifest = open_manifest(stored, bytes.fromhex(case["object_key"]), pin and bytes.fromhex(pin))
-    except VaultError as error:
-        assert error.reason == case["expect"]
-    else:
-        assert case["expect"] == "ok"
-        assert manifest.subject == read_header(stored).subject
+    stored, key = base64.b64decode(case["stored"]), bytes.fromhex(case["object_key"])
+    pin = None if case["pin"] is None else bytes.fromhex(case["pin"])
+    if case["expect"] == "ok":
+        assert open_manifest(stored, key, pin).subject == read_header(stored).subject
+        return
+    with pytest.raises(VaultError) as refused:
+        open_manifest(stored, key, pin)
+    assert refused.value.reason == case["expect"]
 
 
 @pytest.mark.parametrize("case", load("wrapped_key"))
 def test_wrapped_key_case_ends_as_it_says(case: dict[str, Any]) -> None:
     wrapping, wrapped, context = (bytes.fromhex(case[name]) for name in ("wrapping_key", "wrapped", "context"))
-    try:
-        key = unwrap_key(wrapping, wrapped, context)
-    except VaultError as error:
-        assert error.reason == case["expect"]
-    else:
-        assert case["expect"] == "ok"
-        assert key.hex() == case["key"]
+    if case["expect"] == "ok":
+        assert unwrap_key(wrapping, wrapped, context).hex() == case["key"]
+        return
+    with pytest.raises(VaultError) as refused:
+        unwrap_key(wrapping, wrapped, context)
+    assert refused.value.reason == case["expect"]
 
 
 def test_every_listed_attack_has_a_case() -> None:
-    shown = {param.values[0]["attack"] for kind in ("sealed_object",) for param in load(kind)}
-    assert ATTACKS <= shown
+    shown = {case.values[0]["attack"] for case in load("sealed_object")}
+    assert shown >= ATTACKS
 
 
 def test_generator_writes_exactly_what_is_committed() -> None:

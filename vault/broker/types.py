@@ -79,7 +79,7 @@ class KeyBroker(Protocol):
 
     def challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge: ...
 
-    def attest(  # noqa: PLR0917 - each is a different kind of thing; callers name them
+    def attest(
         self,
         nonce: str,
         kind: str,

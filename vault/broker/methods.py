@@ -1,0 +1,106 @@
+"""Which methods stand on which socket, and how a request's arguments become a call.
+
+Two sockets, so that the operating system can tell front workers and builders apart (file permissions, or
+separate mounts in containers): what a builder may open with a leased job, a front worker must not be able to.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from vault.broker import wire
+from vault.broker.protocol import decode_bytes, encode_bytes
+from vault.broker.types import KeyBroker
+from vault.errors import Refused
+
+Arguments = dict[str, Any]
+Method = Callable[[KeyBroker, Arguments], Any]
+
+
+class Role(StrEnum):
+    """Whose socket it is."""
+
+    FRONT = "front"
+    BUILDER = "builder"
+
+
+def call(broker: KeyBroker, role: Role, method: str, arguments: Arguments) -> Any:
+    """The answer as JSON. `Refused("broker.method")` for a method that is unknown or not of this socket."""
+    handler = _METHODS.get(method)
+    if handler is None or method not in _ALLOWED[role]:
+        raise Refused("broker.method", f"not offered to {role}")
+    return handler(broker, arguments)
+
+
+def _hello(broker: KeyBroker, given: Arguments) -> Any:
+    wire.fields(given)
+    return wire.hello_out(broker.hello())
+
+
+def _generate(broker: KeyBroker, given: Arguments) -> Any:
+    scope, subject, upload_id = wire.fields(given, "scope", "subject", "upload_id")
+    generated = broker.generate(wire.scope_in(scope), wire.text(subject), wire.text_or_none(upload_id))
+    return wire.generated_out(generated)
+
+
+def _unwrap(broker: KeyBroker, given: Arguments) -> Any:
+    scope, subject, wrapped, grant = wire.fields(given, "scope", "subject", "wrapped", "grant")
+    key = broker.unwrap(wire.scope_in(scope), wire.text(subject), wire.wrapped_in(wrapped), wire.grant_in(grant))
+    return encode_bytes(key)
+
+
+def _unwrap_upload(broker: KeyBroker, given: Arguments) -> Any:
+    scope, subject, upload_id, wrapped = wire.fields(given, "scope", "subject", "upload_id", "upload_wrapped")
+    key = broker.unwrap_upload(wire.scope_in(scope), wire.text(subject), wire.text(upload_id), decode_bytes(wrapped))
+    return encode_bytes(key)
+
+
+def _builder_unwrap(broker: KeyBroker, given: Arguments) -> Any:
+    scope, subject, wrapped, job_id, fence = wire.fields(given, "scope", "subject", "wrapped", "job_id", "fence")
+    key = broker.builder_unwrap(
+        wire.scope_in(scope), wire.text(subject), wire.wrapped_in(wrapped), wire.text(job_id), wire.integer(fence)
+    )
+    return encode_bytes(key)
+
+
+def _pseudonym_key(broker: KeyBroker, given: Arguments) -> Any:
+    tenant, purpose_class, job_id, fence = wire.fields(given, "tenant", "purpose_class", "job_id", "fence")
+    key = broker.pseudonym_key(wire.text(tenant), wire.text(purpose_class), wire.text(job_id), wire.integer(fence))
+    return encode_bytes(key)
+
+
+def _challenge(broker: KeyBroker, given: Arguments) -> Any:
+    principal_id, purpose, scope, gateway = wire.fields(given, "principal_id", "purpose", "scope", "gateway")
+    challenge = broker.challenge(wire.text(principal_id), wire.text(purpose), wire.texts(scope), wire.text(gateway))
+    return wire.challenge_out(challenge)
+
+
+def _attest(broker: KeyBroker, given: Arguments) -> Any:
+    nonce, kind, evidence, public_jwk, principal_id, session_id = wire.fields(
+        given, "nonce", "kind", "evidence", "public_jwk", "principal_id", "session_id"
+    )
+    attested = broker.attest(
+        wire.text(nonce),
+        wire.text(kind),
+        wire.mapping(evidence),
+        wire.mapping(public_jwk),
+        wire.text(principal_id),
+        wire.text_or_none(session_id),
+    )
+    return wire.attested_out(attested)
+
+
+_METHODS: dict[str, Method] = {
+    "hello": _hello,
+    "generate": _generate,
+    "unwrap": _unwrap,
+    "unwrap_upload": _unwrap_upload,
+    "builder_unwrap": _builder_unwrap,
+    "pseudonym_key": _pseudonym_key,
+    "challenge": _challenge,
+    "attest": _attest,
+}
+_ALLOWED: dict[Role, frozenset[str]] = {
+    Role.FRONT: frozenset({"hello", "generate", "unwrap", "unwrap_upload", "challenge", "attest"}),
+    Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),
+}

@@ -1,0 +1,251 @@
+"""The key broker: the only holder of provider credentials. Every method checks, then opens; refusals are recorded.
+
+This class knows no socket; `vault.broker.server` puts it behind one, tests and fakes use it in process.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vault.attest.binding import ExpectedBinding, key_thumbprint
+from vault.attest.claims import Refusal, refuse, refuse_weaker
+from vault.attest.verifier import Verifiers
+from vault.broker.checks import ReleaseChecks, ReleasePolicy
+from vault.broker.ports import BrokerCatalog, ChallengeFacts, Clock, RecordRefusal, VerifyPromise
+from vault.broker.sessions import SealedSession, SessionSeal
+from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello
+from vault.envelope.wrap import WrappedKey
+from vault.errors import Malformed, NotFound, Refused, VaultError
+from vault.keys.hierarchy import KeyRing, KeyScope
+from vault.keys.provider import KeyClass, KeyProvider
+from vault.keys.secrets import SecretBytes
+from vault.keys.zone_secrets import ZoneSecrets
+
+CHALLENGE_MS = 120_000
+MAX_SCOPE = 256
+_GROUP_ID_BYTES = 16
+_log = logging.getLogger("demesne.broker")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerParts:
+    """Everything a broker is made of. `gateway.app` fills it in; nothing is looked up anywhere else."""
+
+    policy: ReleasePolicy
+    provider_raw: KeyProvider
+    provider_view: KeyProvider
+    secrets: ZoneSecrets
+    catalog: BrokerCatalog
+    verifiers: Verifiers
+    verify_promise: VerifyPromise
+    ledger_public_key: bytes
+    record: RecordRefusal
+    clock: Clock
+
+
+class Broker:
+    """Opens keys for those who may have them (`vault.broker.checks`), and remembers nothing about callers."""
+
+    def __init__(self, parts: BrokerParts) -> None:
+        self._parts = parts
+        self._policy = parts.policy
+        self._catalog = parts.catalog
+        self._clock = parts.clock
+        providers = {KeyClass.RAW: parts.provider_raw, KeyClass.VIEW: parts.provider_view}
+        self._ring = KeyRing(providers, parts.catalog, parts.clock)
+        self._session_seal = SessionSeal(
+            parts.secrets.derived("session-seal"), tenant=parts.policy.tenant, zone=parts.policy.zone
+        )
+        self._hello = Hello(
+            catalog_mac_key=parts.secrets.derived("catalog-mac"),
+            token_key=parts.secrets.derived("token"),
+            record_hash_key=parts.secrets.derived("record-hash"),
+            decision_key=parts.secrets.named("decisions"),
+            ledger_public_key=parts.ledger_public_key,
+        )
+        self._checks = ReleaseChecks(
+            policy=parts.policy,
+            catalog=parts.catalog,
+            verify_promise=parts.verify_promise,
+            session_seal=self._session_seal,
+            record_hash_key=self._hello.record_hash_key,
+            clock=parts.clock,
+        )
+
+    def hello(self) -> Hello:
+        """The zone's working secrets; none opens data."""
+        return self._hello
+
+    def generate(self, scope: KeyScope, subject: str, upload_id: str | None = None) -> GeneratedKey:
+        """A fresh object key for something that does not exist yet: nothing old can be opened with it."""
+        with self._recording("generate", scope, subject):
+            self._checks.check_place(scope)
+            object_key, wrapped = self._ring.new_object_key(scope, subject)
+            if upload_id is None:
+                return GeneratedKey(object_key, wrapped)
+            for_upload = self._ring.wrap(scope, wrapped.group_id, f"{subject}:{upload_id}", object_key)
+            return GeneratedKey(object_key, wrapped, bytes.fromhex(wrapped.group_id) + for_upload.wrapped)
+
+    def unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant) -> SecretBytes:
+        """The object key of a version (raw, open) or view, for a promised decision: checks 1 to 7."""
+        with self._recording("unwrap", scope, subject, session=grant.session_id):
+            self._checks.check_release(scope, subject, grant)
+            return self._ring.unwrap(scope, subject, wrapped)
+
+    def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> SecretBytes:
+        """The key of a multipart upload, between its parts and only while the upload is open."""
+        with self._recording("unwrap_upload", scope, subject):
+            self._checks.check_place(scope)
+            row = self._catalog.find_upload(scope.dataset_id, upload_id)
+            if row is None:
+                raise NotFound("broker.upload")
+            if row.state not in {"open", "completing"}:
+                raise Refused("broker.upload", f"the upload is {row.state}")
+            if (row.dataset_id, row.upload_id, row.version_id) != (scope.dataset_id, upload_id, subject):
+                raise Refused("broker.upload", "the upload is of another version")
+            wrapped = WrappedKey(
+                upload_wrapped[:_GROUP_ID_BYTES].hex(), scope.key_class, upload_wrapped[_GROUP_ID_BYTES:]
+            )
+            return self._ring.unwrap(scope, f"{subject}:{upload_id}", wrapped)
+
+    def builder_unwrap(
+        self, scope: KeyScope, subject: str, wrapped: WrappedKey, job_id: str, fence: int
+    ) -> SecretBytes:
+        """The key of the version that a leased job is about; for the builder's socket only."""
+        with self._recording("builder_unwrap", scope, subject, job=job_id):
+            self._checks.check_job(scope, subject, job_id, fence)
+            return self._ring.unwrap(scope, subject, wrapped)
+
+    def pseudonym_key(self, tenant: str, purpose_class: str, job_id: str, fence: int) -> SecretBytes:
+        """The key of one tenant's pseudonyms in one purpose class, for the holder of a leased view job."""
+        with self._recording("pseudonym_key", None, purpose_class, job=job_id):
+            if tenant != self._policy.tenant:
+                raise Refused("broker.place", "another tenant")
+            if self._checks.check_lease(job_id, fence).kind != "view":
+                raise Refused("broker.job", "not a view job")
+            return self._parts.secrets.pseudonym_key(tenant, purpose_class)
+
+    def challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge:
+        """A single-use nonce whose row fixes who asked, for what, over which datasets, at which gateway."""
+        with self._recording("challenge", None, principal_id):
+            if not principal_id or not purpose or not gateway or not 0 < len(set(scope)) <= MAX_SCOPE:
+                raise Malformed("attest.challenge", f"a principal, a purpose, a gateway, 1 to {MAX_SCOPE} datasets")
+            challenge = Challenge(secrets.token_hex(32), self._clock() + CHALLENGE_MS)
+            self._catalog.add_challenge(
+                nonce=challenge.nonce,
+                principal_id=principal_id,
+                purpose=purpose,
+                scope=tuple(sorted(set(scope))),
+                gateway=gateway,
+                expires_at=challenge.expires_at,
+            )
+            return challenge
+
+    def attest(
+        self,
+        nonce: str,
+        kind: str,
+        evidence: dict[str, Any],
+        public_jwk: dict[str, Any],
+        principal_id: str,
+        session_id: str | None = None,
+    ) -> Attested:
+        """Evidence → a sealed attestation of a new session, or of `session_id` again.
+
+        The nonce is consumed before anything of the evidence is looked at: a second try needs a second
+        challenge, whatever became of the first.
+        """
+        with self._recording("attest", None, principal_id, session=session_id):
+            now = self._clock()
+            issued = self._catalog.consume_challenge(nonce, now)
+            if issued is None or issued.nonce != nonce:
+                raise refuse(Refusal.NONCE, "unknown, used or expired")
+            if issued.principal_id != principal_id:
+                raise refuse(Refusal.PRINCIPAL, "the challenge was given to another principal")
+            thumbprint = key_thumbprint(public_jwk)
+            scope = tuple(issued.scope)
+            expected = ExpectedBinding(nonce, issued.gateway, thumbprint, issued.purpose, scope)
+            claims = self._parts.verifiers.verify(kind, evidence, expected, now)
+            if claims.synthetic_only and self._policy.posture != "development":
+                raise refuse(Refusal.POSTURE, "such evidence is for development")
+            document = claims.as_document()
+            if session_id is not None:
+                self._check_same_session(session_id, issued, thumbprint, document)
+            return self._seal(session_id or secrets.token_hex(16), issued, thumbprint, document)
+
+    def _check_same_session(
+        self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]
+    ) -> None:
+        row = self._catalog.find_session(session_id)
+        if row is None or row.session_id != session_id:
+            raise refuse(Refusal.SESSION, "no such session")
+        self._checks.check_session_row(row)
+        if (row.principal_id, row.purpose, tuple(row.scope)) != (
+            issued.principal_id, issued.purpose, tuple(issued.scope),
+        ):  # fmt: skip
+            raise refuse(Refusal.SESSION, "another principal, purpose or scope than the session's")
+        if row.key_thumbprint != thumbprint:
+            raise refuse(Refusal.KEY, "another key than the session's")
+        refuse_weaker(dict(row.claims), claims)
+
+    def _seal(self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]) -> Attested:
+        attested_at = self._clock()
+        sealed = SealedSession(
+            session_id=session_id,
+            principal_id=issued.principal_id,
+            purpose=issued.purpose,
+            scope=tuple(issued.scope),
+            kind="attested",
+            claims=claims,
+            key_thumbprint=thumbprint,
+            attested_at=attested_at,
+        )
+        return Attested(session_id, claims, attested_at, self._session_seal.seal(sealed), thumbprint)
+
+    @contextmanager
+    def _recording(
+        self, method: str, scope: KeyScope | None, subject: str, *, session: str | None = None, job: str | None = None
+    ) -> Iterator[None]:
+        """Each refusal becomes a ledger entry, then goes on its way. Failing to record changes no refusal."""
+        try:
+            yield
+        except (Refused, Malformed) as refusal:
+            self.record_refusal(method, refusal, scope=scope, subject=subject, session=session, job=job)
+            raise
+
+    def record_refusal(
+        self,
+        method: str,
+        refusal: VaultError,
+        *,
+        scope: KeyScope | None = None,
+        subject: str = "",
+        session: str | None = None,
+        job: str | None = None,
+    ) -> None:
+        """One flat `broker-refusal` entry: names and reasons, never key material or object names."""
+        now = self._clock()
+        principal = method in {"challenge", "attest"}  # their subject is a principal id: keyed, as everywhere
+        entry = {
+            "v": 1,
+            "type": "broker-refusal",
+            "id": secrets.token_hex(16),
+            "at": datetime.fromtimestamp(now / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{now % 1000:03d}Z",
+            "zone": self._policy.zone,
+            "tenant": self._policy.tenant,
+            "method": method,
+            "reason": refusal.reason,
+            "dataset_id": scope.dataset_id[:64] if scope else None,
+            "key_class": scope.key_class if scope else None,
+            "subject": None if principal else subject[:128],
+            "session": session[:64] if session else None,
+            "job": job[:64] if job else None,
+        }
+        try:
+            self._parts.record(entry)
+        except VaultError as error:
+            _log.error("refusal %s of %s could not be recorded: %s", refusal.reason, method, error.reason)

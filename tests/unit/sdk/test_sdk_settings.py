@@ -1,0 +1,56 @@
+"""Where the gateway is: ready file, environment, and what is said when neither helps."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from demesne import settings
+from demesne.errors import Malformed, NotConfigured
+
+READY = {
+    "s3_endpoint": "http://127.0.0.1:9000", "api_endpoint": "http://127.0.0.1:9001", "region": "de", "pid": 7,
+    "zones": [
+        {"name": "de", "jurisdiction": "de", "s3_endpoint": "http://127.0.0.1:9000", "api_endpoint": "http://127.0.0.1:9001"},
+        {"name": "fr", "jurisdiction": "fr", "s3_endpoint": "http://127.0.0.1:9100", "api_endpoint": "http://127.0.0.1:9101"},
+    ],
+    "credentials": {"steward": {"access_key_id": "AK", "secret_access_key": "s"}},
+}  # fmt: skip
+
+
+def test_ready_file_names_zones_and_steward(tmp_path: Path) -> None:
+    path = tmp_path / "ready.json"
+    path.write_text(json.dumps(READY))
+    found = settings.read(environ={settings.READY_FILE: str(path)})
+    assert [zone.name for zone in found.zones] == ["de", "fr"]
+    assert found.zone().region == "de"
+    assert found.zone("fr").api_endpoint == "http://127.0.0.1:9101"
+    assert found.caller().access_key_id == "AK"
+
+
+def test_unknown_zone_names_those_there_are() -> None:
+    with pytest.raises(NotConfigured, match=r"zone\.unknown.*de, fr"):
+        settings.parse_ready_file(json.dumps(READY)).zone("it")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"zones": [], "credentials": {}}', '{"zones": [1], "credentials": {}}'])
+def test_a_broken_ready_file_is_malformed(text: str) -> None:
+    with pytest.raises(Malformed, match=r"ready-file\.malformed"):
+        settings.parse_ready_file(text)
+
+
+def test_an_absent_ready_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured, match=r"ready-file\.absent.*demesne dev"):
+        settings.read(tmp_path / "absent", environ={})
+
+
+def test_environment_names_a_deployment() -> None:
+    env = {settings.ENDPOINT: "https://api.example/", "AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "s"}
+    found = settings.read(environ=env)
+    assert found.zone().api_endpoint == "https://api.example"
+    assert found.caller("steward").access_key_id == "AK"
+
+
+def test_nothing_named_is_refused_with_a_remedy() -> None:
+    with pytest.raises(NotConfigured, match=r"endpoint\.missing.*DEMESNE_READY_FILE"):
+        settings.read(environ={})

@@ -1,0 +1,28 @@
+"""The front worker's roads under one name: what the S3 dialect calls the guard (`gateway.s3.ports.Guard`)."""
+
+from gateway.guard import Guard
+from gateway.reads import Reads
+from gateway.registry import Registry
+from gateway.writes import Writes
+
+
+class Front:
+    """Reads, writes and the registry behind one port. Holds nothing of its own but the references."""
+
+    def __init__(self, guard: Guard, reads: Reads, writes: Writes, registry: Registry) -> None:
+        self.guard = guard
+        self.open_read = reads.open_read
+        self.list_objects = reads.list_objects
+        self.open_write = writes.open_write
+        self.delete = writes.delete
+        self.create_upload = writes.create_upload
+        self.open_part = writes.open_part
+        self.complete_upload = writes.complete_upload
+        self.abort_upload = writes.abort_upload
+        self.list_parts = writes.list_parts
+        self.list_uploads = writes.list_uploads
+        self.list_datasets = registry.list_datasets
+        self.head_dataset = registry.head_dataset
+        self.create_dataset = registry.create_dataset
+        self.delete_dataset = registry.delete_dataset
+        self.dataset_location = registry.dataset_location

@@ -1,0 +1,227 @@
+"""The one road to data. Every read of every interface passes these steps, in this order (design §4.1):
+
+    1. authenticate   done before we are called: a `Principal` exists only if an authenticator made it
+    2. name           one immutable `ObjectRef`; policy input, key context, record and store request use it
+    3. resolve        catalog rows, each with its seal checked                         `FactsReader.gather`
+    4. decide         the doctrine, for every read; anything but a well-formed Allow is a refusal
+    5. record intent  durable before the first plaintext byte; no writable ledger, no data
+    6. key            the broker checks the promised decision itself and unwraps, or not
+    7. stream         verified chunks only; session re-checked every few MiB; failure aborts
+    8. record outcome an intent without one counts as read whole
+
+`gateway/reads.py` and `gateway/writes.py` hold what follows an admission; this file is the admission itself.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from gateway.decide.decision import Allow, Deny
+from gateway.decide.doctrine import Doctrine
+from gateway.decide.document import Action, encode
+from gateway.directory import Directory
+from gateway.errors import Conflict, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
+from gateway.facts import Facts, FactsReader, decision_input
+from gateway.identity.principal import Principal
+from gateway.record import Recorder, Subject, rfc3339
+from lineage.errors import LineageError
+from lineage.ledger.client import Ledger
+from lineage.ledger.entry import encode_entry
+from lineage.ledger.promise import Promise
+from vault import errors as vault_errors
+from vault.keys.secrets import seal_blob
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An allowed, recorded request: what steps 6 to 8 work on."""
+
+    allow: Allow
+    facts: Facts
+    entry: bytes
+    promise: Promise
+    view: str
+    """What the intent says was given: raw, open, writer, none or a plan id."""
+
+    @property
+    def decision_id(self) -> str:
+        return self.allow.decision_id
+
+
+class Guard:
+    """Admits requests: resolve, decide, record. One per front worker."""
+
+    def __init__(
+        self,
+        *,
+        zone: str,
+        facts: FactsReader,
+        doctrine: Doctrine,
+        ledger: Ledger,
+        recorder: Recorder,
+        directory: Directory,
+        decision_key: bytes,
+        freshness_grace_ms: int,
+        executor: Executor,
+        clock: Callable[[], int],
+    ) -> None:
+        self.zone = zone
+        self.facts = facts
+        self.doctrine = doctrine
+        self.ledger = ledger
+        self.recorder = recorder
+        self.clock = clock
+        self._directory = directory
+        self._decision_key = decision_key
+        self._grace_ms = freshness_grace_ms
+        self._executor = executor
+
+    async def admit(
+        self,
+        principal: Principal,
+        action: Action,
+        *,
+        request_id: str,
+        interface: Literal["s3", "api"] = "s3",
+        dataset: str | None = None,
+        key: str | None = None,
+        version_id: str | None = None,
+        require_view: Literal["raw"] | None = None,
+        run_labels: bool = False,
+        absent_dataset: Literal["missing", "expected"] = "missing",
+    ) -> Admission:
+        """Steps 3 to 5. Raises Denied, NotFound or Unavailable after the refusal is on record."""
+        try:
+            facts = await self.blocking(
+                self.facts.gather, principal, dataset, key, version_id, run_labels=run_labels
+            )
+        except Denied as refusal:
+            await self._record_integrity(refusal, dataset)
+            raise
+        now = self.clock()
+        document = decision_input(
+            principal, facts, action=action, interface=interface, request_id=request_id, now=rfc3339(now),
+            dataset=dataset, key=key, require_view=require_view,
+        )  # fmt: skip
+        decision = await self.doctrine.decide(document)
+        encoded = encode(document)
+        subject = Subject(
+            action=action, interface=interface, dataset_id=facts.dataset.dataset_id if facts.dataset else None,
+            dataset=dataset, key=key, version=facts.version.version_id if facts.version else version_id,
+        )  # fmt: skip
+        entry = self.recorder.intent(
+            decision, principal, subject, at=now, run=facts.run.run_id, document=encoded,
+            residency=facts.zone.observed,
+        )  # fmt: skip
+        sealed = seal_blob(self._decision_key, encoded, decision.decision_id.encode())
+        promise = await self.append(entry, sealed)
+        if isinstance(decision, Deny):
+            raise self._refusal(decision, facts)
+        self._check_here(decision, facts, dataset, absent_dataset)
+        return Admission(decision, facts, encode_entry(entry), promise, decision.view_name)
+
+    async def append(self, entry: dict[str, Any], sealed: bytes = b"") -> Promise:
+        """Step 5. Raises Unavailable: without a durable record nothing is answered."""
+        try:
+            return await self.ledger.append(entry, sealed)
+        except (LineageError, OSError) as error:
+            raise Unavailable(
+                "ServiceUnavailable",
+                "The ledger does not take records, and nothing is served without one",
+                rule="ledger.unavailable",
+                remedy="try again; if it persists, tell the operator (readyz names the cause)",
+                retry_after=RETRY_SECONDS,
+            ) from error
+
+    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a synchronous vault call on the bounded executor, its failures translated once."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, partial(call, *args, **kwargs))
+        except vault_errors.VaultError as error:
+            raise translate(error) from error
+
+    def _refusal(self, deny: Deny, facts: Facts) -> GatewayError:
+        """A Deny as the caller sees it: first reason, decision id, what to do."""
+        reason = deny.reason
+        # The grace after a lapsed attestation is 503, so that clients retry while the agent re-attests; then 403.
+        lapsing = reason.code == "ReattestationRequired" and facts.session is not None and (
+            facts.session.revoked_at is None and facts.lapsed_ms <= self._grace_ms
+        )
+        if reason.code == "access.unknown-dataset":
+            return no_such_dataset(deny.decision_id)
+        if deny.retry or lapsing:
+            return Unavailable(
+                "SlowDown" if lapsing else "ServiceUnavailable", reason.message, rule=reason.code,
+                decision_id=deny.decision_id, remedy=reason.remedy, retry_after=RETRY_SECONDS,
+            )  # fmt: skip
+        code = reason.code if reason.code == "ReattestationRequired" else "AccessDenied"
+        return Denied(code, reason.message, rule=reason.code, decision_id=deny.decision_id, remedy=reason.remedy)
+
+    def _check_here(
+        self, allow: Allow, facts: Facts, dataset: str | None, absent: Literal["missing", "expected"]
+    ) -> None:
+        """Another zone's dataset was decided and recorded here, and ends here: data is never proxied."""
+        if dataset is None:
+            return
+        if facts.dataset is None:
+            if absent == "missing":
+                raise no_such_dataset(allow.decision_id)
+            return
+        if facts.dataset.zone == self.zone:
+            return
+        home = self._directory.find(facts.dataset.zone)
+        if home is None:
+            raise no_such_dataset(allow.decision_id)
+        raise Denied(
+            "AccessDenied", f"This dataset lies in zone {home.name}", rule="residency.other-zone",
+            decision_id=allow.decision_id, remedy=f"ask {home.s3_endpoint} with a session of that zone",
+        )  # fmt: skip
+
+    async def _record_integrity(self, refusal: Denied, dataset: str | None) -> None:
+        """A row that fails its seal is an event of its own; the decision never happened."""
+        await self.append(
+            self.recorder.event(
+                "integrity", self.clock(), what="catalog-row", reason=refusal.rule or refusal.code, dataset=dataset
+            )
+        )
+
+
+def no_such_dataset(decision_id: str) -> NotFound:
+    """One answer for absent, and for present but not the caller's to know of."""
+    return NotFound(
+        "NoSuchBucket", "No dataset of that name is here for you", decision_id=decision_id,
+        remedy="check the name and the zone's endpoint; `demesne dataset list` shows what you may see",
+    )  # fmt: skip
+
+
+def translate(error: vault_errors.VaultError) -> GatewayError:
+    """The one place where vault failures become answers. Causes go to the log, names of rules go out."""
+    rule = f"integrity.{error.reason}"
+    if isinstance(error, vault_errors.NotFound):
+        return NotFound("NoSuchKey", "No such object", rule=error.reason)
+    if isinstance(error, vault_errors.Conflict):
+        if error.reason.startswith("precondition"):
+            return PreconditionFailed("PreconditionFailed", "The object is not what the condition names")
+        return Conflict("OperationAborted", "Another operation won; nothing of this one happened", rule=error.reason)
+    if isinstance(error, vault_errors.Unavailable):
+        return Unavailable(
+            "ServiceUnavailable", "A part of the zone did not answer in its budget", rule=error.reason,
+            remedy="try again", retry_after=RETRY_SECONDS,
+        )  # fmt: skip
+    if isinstance(error, vault_errors.Refused):
+        return Denied(
+            "AccessDenied", "The vault refused: what is stored or asked is not what was recorded", rule=rule,
+            remedy="tell the operator; nothing was served",
+        )  # fmt: skip
+    return GatewayError(
+        "InternalError", "Stored data failed verification and was not served", rule=rule,
+        remedy="tell the operator; the object needs to be restored",
+    )  # fmt: skip

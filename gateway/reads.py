@@ -1,0 +1,270 @@
+"""Steps 6 to 8 of the read road (gateway/guard.py): which rendering, its key, its bytes, what became of it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import structlog
+from vault.objects import SealedReader, Vault
+
+from gateway.decide.decision import plan_id_of
+from gateway.errors import BadRequest, Denied, GatewayError, NotFound, Unavailable
+from gateway.guard import Admission, Guard
+from gateway.identity.principal import Principal
+from gateway.record import coalesce
+from gateway.s3.ports import Buffer, ListedObject, Listing
+from lineage.errors import LineageError
+from vault.broker.types import Grant
+from vault.catalog.catalog import Catalog
+from vault.catalog.rows import VersionRow, ViewRow
+from vault.errors import VaultError
+from vault.ref import DatasetRef, ObjectRef
+
+IDENTITY_EFFECT = {"identity": True}
+IDENTITY_PLAN = plan_id_of(IDENTITY_EFFECT)
+RECHECK_BYTES = 4 << 20
+Row = VersionRow | ViewRow
+log = structlog.get_logger(__name__)
+
+
+class Reading:
+    """One decided, recorded read; the S3 dialect's `OpenRead`. Describes the caller's view and nothing else."""
+
+    def __init__(
+        self, guard: Guard, admission: Admission, version: VersionRow, row: Row, reader: SealedReader | None,
+        still_allowed: Callable[[], GatewayError | None],
+    ) -> None:  # fmt: skip
+        self._guard = guard
+        self._reader = reader
+        self._still_allowed = still_allowed
+        self.size = row.size
+        self.etag = row.etag
+        self.content_type = reader.content_type if reader else version.content_type
+        self.last_modified = (row.ready_at or row.created_at) if isinstance(row, ViewRow) else row.created_at
+        self.user_metadata: Mapping[str, str] = reader.user_metadata if reader else {}
+        self.version_id: str | None = None
+        self.checksums: Mapping[str, str] = {}
+        self.view = admission.view
+        self.decision_id = admission.decision_id
+        self.promise = admission.promise.encode()
+        self.sent = 0
+        self.ranges: list[list[int]] = []
+
+    async def stream(self, start: int, stop: int) -> AsyncIterator[Buffer]:
+        """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
+        if self._reader is None:
+            raise BadRequest("MethodNotAllowed", "A writer sees size and ETag of what it wrote, not its bytes")
+        slabs: Iterator[Buffer] = iter(self._reader.stream(start, stop))
+        position, checked = start, start
+        slab: Buffer | None = await self._guard.blocking(next, slabs, None)
+        while slab is not None:
+            if position - checked >= RECHECK_BYTES:
+                checked = position
+                refusal = await self._guard.blocking(self._still_allowed)
+                if refusal is not None:
+                    raise refusal
+            yield slab
+            self.sent += len(slab)
+            coalesce(self.ranges, position, position + len(slab))
+            position += len(slab)
+            slab = await self._guard.blocking(next, slabs, None) if position < stop else None
+        if position != stop:
+            raise GatewayError("InternalError", "Stored data ended early", rule="integrity.truncated")
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+
+class Reads:
+    """Reads and listings of one front worker."""
+
+    def __init__(self, guard: Guard, vault: Vault, catalog: Catalog) -> None:
+        self._guard = guard
+        self._vault = vault
+        self._catalog = catalog
+        self._noted: set[tuple[str, str, str]] = set()
+
+    @asynccontextmanager
+    async def open_read(
+        self, principal: Principal, ref: ObjectRef, *, action: str, require_view: str | None, request_id: str
+    ) -> AsyncIterator[Reading]:
+        """Admit, choose the rendering, get its key; on leaving, record what became of it."""
+        wanted: Literal["raw"] | None = "raw" if require_view == "raw" else None
+        if require_view not in {None, "raw"}:
+            raise BadRequest("InvalidArgument", "x-demesne-require-view may only be 'raw'")
+        admission = await self._guard.admit(
+            principal, "head" if action == "head" else "read", request_id=request_id,
+            dataset=ref.dataset, key=ref.key, version_id=ref.version_id, require_view=wanted,
+        )  # fmt: skip
+        reading: Reading | None = None
+        try:
+            reading = await self._open(principal, admission, action)
+            yield reading
+        except BaseException as error:
+            await self._failed(admission, reading, error)
+            raise
+        else:
+            self._outcome(admission, "complete", reading)
+        finally:
+            if reading is not None:
+                reading.close()
+
+    async def _open(self, principal: Principal, admission: Admission, action: str) -> Reading:
+        version = admission.facts.version
+        if version is None:
+            raise NotFound("NoSuchKey", "No object of that key is here", decision_id=admission.decision_id)
+        row = await self._guard.blocking(self._rendering, admission, version)
+        reader = None
+        if admission.view != "writer":
+            if action != "head":
+                await self._note(admission, version)
+            grant = Grant(
+                entry=admission.entry, promise=admission.promise.encode(),
+                session_id=principal.session.session_id if principal.session else None,
+            )  # fmt: skip
+            reader = await self._guard.blocking(self._vault.open, row, grant)
+        return Reading(
+            self._guard, admission, version, row, reader, lambda: self._still_allowed(principal, admission)
+        )
+
+    def _rendering(self, admission: Admission, version: VersionRow) -> Row:
+        """The row whose bytes the decision permits. Never a raw one for a masked decision."""
+        view = admission.allow.view
+        if view in {"raw", "writer"}:
+            return version
+        if view == "open" and version.key_class == "view":
+            return version
+        plan_id = IDENTITY_PLAN if view == "open" else admission.allow.plan_id
+        if view == "masked" and plan_id not in {plan.plan_id for plan in self._catalog.plans(version.dataset_id)}:
+            raise Denied(
+                "AccessDenied", "The doctrine's plan for this purpose is not declared for the dataset",
+                rule="masking.undeclared-plan", decision_id=admission.decision_id,
+                remedy="ask the steward to write the contract again, so that its views are built",
+            )  # fmt: skip
+        row = self._catalog.view(version.version_id, plan_id or "")
+        if row is None or row.state == "failed":
+            raise Denied(
+                "AccessDenied", "This object has no masked rendering",
+                rule=f"view.{row.reason}" if row is not None and row.reason else "view.none",
+                decision_id=admission.decision_id,
+                remedy="only Parquet and CSV can be masked; others are read by attested jobs or after declassification",
+            )  # fmt: skip
+        if row.state != "ready":
+            raise Unavailable(
+                "SlowDown", f"Your view of this object is being built ({row.progress} %)", rule="view.building",
+                decision_id=admission.decision_id, remedy="try again in a moment", retry_after=1,
+            )  # fmt: skip
+        return row
+
+    async def _note(self, admission: Admission, version: VersionRow) -> None:
+        """Labels flow by run: what is read is noted before its first byte leaves, not when a projection gets to it."""
+        run_id = admission.facts.run.run_id
+        noted = (run_id, version.version_id, admission.view)
+        if noted in self._noted:
+            return
+        await self._guard.blocking(
+            self._catalog.add_io, run_id, "in", version.dataset_id, version.version_id, admission.view,
+            "none" if admission.allow.view == "open" else "personal", version.placement, admission.decision_id,
+        )  # fmt: skip
+        if len(self._noted) > 100_000:
+            self._noted.clear()
+        self._noted.add(noted)
+
+    def _still_allowed(self, principal: Principal, admission: Admission) -> GatewayError | None:
+        """Long streams end when the session is revoked or its attestation lapses (rows at most 5 s old)."""
+        if principal.session is None:
+            return None
+        refusal = Denied(
+            "ReattestationRequired", "The session was revoked or its attestation is no longer fresh",
+            rule="ReattestationRequired", decision_id=admission.decision_id, remedy="attest again",
+        )  # fmt: skip
+        try:
+            facts = self._guard.facts.gather(principal, None)
+        except VaultError:
+            return refusal
+        return None if facts.fresh else refusal
+
+    async def _failed(self, admission: Admission, reading: Reading | None, error: BaseException) -> None:
+        cause = error.__cause__ if isinstance(error, GatewayError) else error
+        reason = error.rule or error.code if isinstance(error, GatewayError) else type(error).__name__
+        if isinstance(cause, VaultError) and reason.startswith("integrity."):
+            event = self._guard.recorder.event(
+                "integrity", self._guard.clock(), what="object", reason=reason, intent=admission.decision_id,
+                dataset_id=admission.facts.dataset.dataset_id if admission.facts.dataset else None,
+            )  # fmt: skip
+            try:
+                self._guard.ledger.append_later(event)
+            except LineageError:
+                log.warning("integrity event not queued", decision=admission.decision_id)
+        started = reading is not None and reading.sent > 0
+        self._outcome(admission, "aborted" if started else "refused", reading, reason)
+
+    def _outcome(
+        self, admission: Admission, status: str, reading: Reading | None, reason: str | None = None
+    ) -> None:
+        """Step 8. One that is lost means "read whole", so a full backlog does not fail the read."""
+        entry = self._guard.recorder.outcome(
+            admission.decision_id, status, reading.sent if reading else 0, reading.ranges if reading else [],
+            at=self._guard.clock(), reason=reason,
+        )  # fmt: skip
+        try:
+            self._guard.ledger.append_later(entry)
+        except LineageError:
+            log.warning("outcome not queued", decision=admission.decision_id)
+
+    async def list_objects(
+        self, principal: Principal, dataset: DatasetRef, *, prefix: str, delimiter: str, after: str, limit: int,
+        request_id: str,
+    ) -> Listing:  # fmt: skip
+        """One decision per page; sizes and ETags are those of the caller's own view."""
+        admission = await self._guard.admit(principal, "list", request_id=request_id, dataset=dataset.dataset)
+        row = admission.facts.dataset
+        if row is None:
+            raise NotFound("NoSuchBucket", "No dataset of that name is here for you")
+        page = await self._guard.blocking(
+            self._catalog.list_page, row.dataset_id, prefix=prefix, delimiter=delimiter, after=after, limit=limit
+        )
+        shown = await self._guard.blocking(self._shown, principal, admission, page.versions)
+        self._outcome(admission, "complete", None)
+        return Listing(
+            objects=tuple(shown), common_prefixes=page.common_prefixes, truncated=page.truncated, last=page.last,
+            decision_id=admission.decision_id, view=admission.view, promise=admission.promise.encode(),
+        )  # fmt: skip
+
+    def _shown(
+        self, principal: Principal, admission: Admission, versions: tuple[VersionRow, ...]
+    ) -> list[ListedObject]:
+        view = admission.allow.view
+        if view == "writer":
+            return [_listed(v, v) for v in versions if v.written_by == principal.principal_id]
+        if view == "raw":
+            return [_listed(v, v) for v in versions]
+        identity = self._catalog.views_of([v.version_id for v in versions if _declassified(v)], IDENTITY_PLAN)
+        masked: dict[str, ViewRow] = {}
+        if view == "masked" and admission.allow.plan_id:
+            masked = self._catalog.views_of([v.version_id for v in versions], admission.allow.plan_id)
+        listed = []
+        for version in versions:
+            if version.key_class == "view":
+                listed.append(_listed(version, version))
+                continue
+            row = identity.get(version.version_id) or masked.get(version.version_id)
+            if row is None or row.state == "failed":
+                continue
+            if row.state != "ready":
+                raise Unavailable(
+                    "SlowDown", "Your views of this dataset are being built", rule="view.building",
+                    decision_id=admission.decision_id, remedy="try again in a moment", retry_after=1,
+                )  # fmt: skip
+            listed.append(_listed(version, row))
+        return listed
+
+
+def _declassified(version: VersionRow) -> bool:
+    return version.label == "none" and version.key_class == "raw"
+
+
+def _listed(version: VersionRow, row: Row) -> ListedObject:
+    modified = (row.ready_at or row.created_at) if isinstance(row, ViewRow) else row.created_at
+    return ListedObject(version.key, row.size, row.etag, modified, "")

@@ -179,10 +179,12 @@ class BodyOpener:
         `read_at(offset, length)` gives stored bytes. A piece stays valid as long as it is held. Raises as
         `open_into`; after that, never end the answer cleanly.
         """
-        if not self.sealed_span(start, stop)[1]:
-            return
+        _, length = self.sealed_span(start, stop)
         if not self._end_known:
+            # Even for an empty span: that a range is empty is a statement about the length.
             self.check_end(read_at(*self.end_span))
+        if not length:
+            return
         whole = min(max(1, slab // CHUNK), -(-stop // CHUNK) - start // CHUNK) * CHUNK
         if self._slabs is None or self._slabs.size != whole:
             self._slabs = Slabs(whole)

@@ -30,8 +30,10 @@ RETRY_CODES: Final = frozenset({"residency.zone-closed", "doctrine.timeout", "do
 # The order in which reasons are told. The first one names the error a client sees, so what the caller can
 # act on soonest comes first; the engines themselves promise no order.
 _FIRST: Final = (
-    "doctrine.", "input.", "residency.zone-closed", "ReattestationRequired", "access.tenant", "access.unknown-dataset",
-    "residency.", "purpose.", "attestation.", "label.", "flow.", "masking.", "access.",
+    "doctrine.", "input.", "access.tenant", "access.unknown-dataset", "residency.zone-closed", "residency.placement",
+    "residency.other-zone", "ReattestationRequired", "residency.principal", "purpose.unknown", "purpose.not-granted",
+    "purpose.not-in-contract", "purpose.", "access.none", "attestation.required", "attestation.", "label.", "flow.",
+    "residency.", "masking.", "access.",
 )
 
 
@@ -95,7 +97,7 @@ Decision = Allow | Deny
 
 @dataclass(frozen=True, slots=True)
 class DeclaredPlan:
-    """A plan a dataset must have built: its class, its effect `{"columns": [...]}`, its id (hash of the effect)."""
+    """A plan a dataset must have built: its class, its effect `{"columns", "purpose_class"}`, its id (hash of the effect)."""
 
     plan_id: str
     purpose_class: str
@@ -142,8 +144,9 @@ def read_plans(value: object) -> list[DeclaredPlan]:
     plans = []
     for item in _list(value, "plans"):
         fields = _closed(item, "plans[]", ("purpose_class", "columns"))
-        effect = _effect({"columns": fields["columns"]})
-        plans.append(DeclaredPlan(plan_id_of(effect), _text(fields["purpose_class"], "purpose_class"), effect))
+        purpose_class = _text(fields["purpose_class"], "purpose_class")
+        effect = _effect({"columns": fields["columns"]}, purpose_class)
+        plans.append(DeclaredPlan(plan_id_of(effect), purpose_class, effect))
     if len(plans) > 16:
         raise MalformedAnswer("more than 16 plans")
     return plans
@@ -188,7 +191,8 @@ def _decision(value: object, decision_id: str, revision: str, action: str) -> De
     # A plan without a masked view would be dropped silently, a masked view without a plan would be raw.
     if (view == "masked") != (fields["plan"] is not None):
         raise MalformedAnswer("a masked view has a plan, and nothing else has one")
-    effect = _effect(fields["plan"]) if fields["plan"] is not None else None
+    purpose_class = _text(fields["purpose_class"], "purpose_class")
+    effect = _effect(fields["plan"], purpose_class) if fields["plan"] is not None else None
     obligations = tuple(_text(item, "obligations[]") for item in _list(fields["obligations"], "obligations"))
     if not set(obligations) <= set(OBLIGATIONS):
         raise MalformedAnswer("an obligation this gateway does not know")
@@ -196,14 +200,14 @@ def _decision(value: object, decision_id: str, revision: str, action: str) -> De
     zones = None if placement is None else tuple(_text(zone, "placement[]") for zone in _list(placement, "placement"))
     return Allow(
         decision_id=decision_id, revision=revision, view=cast("View", view),
-        purpose_class=_text(fields["purpose_class"], "purpose_class"),
+        purpose_class=purpose_class,
         plan_id=plan_id_of(effect) if effect is not None else None, plan_effect=effect,
         label=cast("Label", fields["label"]), placement=zones, obligations=obligations,
         allow_by=tuple(sorted(allow_by)),
     )
 
 
-def _effect(value: object) -> dict[str, Any]:
+def _effect(value: object, purpose_class: str) -> dict[str, Any]:
     columns = _list(_closed(value, "plan", ("columns",))["columns"], "plan.columns")
     if len(columns) > MAX_COLUMNS:
         raise MalformedAnswer("plan.columns: too many")
@@ -219,7 +223,8 @@ def _effect(value: object) -> dict[str, Any]:
         for param, setting in _object(fields["params"], "plan.columns[].params").items():
             if isinstance(setting, bool) or not isinstance(setting, str | int) or not isinstance(param, str):
                 raise MalformedAnswer("plan.columns[].params holds strings and whole numbers only")
-    return {"columns": columns}
+    # Pseudonyms are keyed by class: two classes with equal columns must not share one view (docs/spec/views.md).
+    return {"columns": columns, "purpose_class": purpose_class}
 
 
 def _reasons(value: object) -> tuple[Reason, ...]:

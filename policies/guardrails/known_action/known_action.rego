@@ -1,0 +1,20 @@
+# METADATA
+# title: The action is one the doctrine knows
+# description: |
+#   A new action of the gateway is refused until someone wrote down what it means.
+# custom:
+#   code: input.unknown-action
+#   severity: critical
+package demesne.guardrails.known_action
+
+import data.data.access
+
+deny contains reason if {
+	not input.request.action in access.actions
+	reason := {
+		"rule": "guardrails/known_action",
+		"code": "input.unknown-action",
+		"message": "The doctrine does not know this action",
+		"remedy": "this gateway is newer than its doctrine: update the bundle",
+	}
+}

@@ -135,6 +135,13 @@ def test_every_length_but_the_true_one_is_refused_by_the_pin() -> None:
         assert refused.value.reason == ("truncated" if length < len(BODY) else "length")
 
 
+def test_another_genuine_write_of_the_same_body_is_not_the_pinned_one() -> None:
+    assert len(OLDER) == len(BODY)
+    assert BodyOpener(KEY, CONTEXT, OLDER[:HEADER], len(OLDER)).plain_length == len(PLAIN)
+    with pytest.raises(Malformed, match="commitment"):
+        BodyOpener(KEY, CONTEXT, OLDER[:HEADER], len(OLDER), PIN)
+
+
 def test_only_the_verified_slabs_before_the_failure_are_released() -> None:
     body = flipped(HEADER + 2 * SEALED_CHUNK)
     opener = BodyOpener(KEY, CONTEXT, body[:HEADER], len(body), PIN)

@@ -29,6 +29,7 @@ from joserfc.jwk import ECKey
 Hook = Callable[[str, str], tuple[int, str] | None]
 REGION = "de"
 GATEWAY = "gateway.de.test"
+PRINCIPALS = {"AKSTEWARD": "steward-secret", "AKTRAIN": "train-secret"}
 
 
 @dataclass
@@ -65,7 +66,7 @@ class FakeGateway:
     objects: dict[tuple[str, str], StoredObject] = field(default_factory=dict)
     challenges: dict[str, dict[str, Any]] = field(default_factory=dict)
     sessions: dict[str, FakeSession] = field(default_factory=dict)
-    principals: dict[str, str] = field(default_factory=lambda: {"AKSTEWARD": "steward-secret", "AKTRAIN": "train-secret"})
+    principals: dict[str, str] = field(default_factory=lambda: dict(PRINCIPALS))
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # (port, method, path), effectful order
     identities: list[str] = field(default_factory=list)  # access key of each S3 request
 
@@ -135,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
     service = ""
     port_name = ""
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
     def handle_method(self) -> None:
@@ -155,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self.reply(*answer)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_method
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_method  # noqa: N815
 
     def _fault(self, hook: Hook) -> None:
         fault = hook(self.command, self.raw_path)
@@ -191,14 +192,15 @@ class _Handler(BaseHTTPRequestHandler):
         request = AWSRequest(self.command, f"http://{self.headers['Host']}{self.path}")
         request.context["timestamp"] = self.headers["x-amz-date"]
         names = fields["SignedHeaders"].split(";")
+        names_text = ";".join(names)
         lines = [f"{name}:{' '.join(self.headers[name].split())}" for name in names]
         canonical = "\n".join(
-            [self.command, self.raw_path, signer.canonical_query_string(request), *lines, "", ";".join(names), claimed_hash]
+            [self.command, self.raw_path, signer.canonical_query_string(request), *lines, "", names_text, claimed_hash]
         )
         stamp = self.headers["x-amz-date"]
         scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        expected = signer.signature("\n".join(["AWS4-HMAC-SHA256", stamp, scope, digest]), request)
+        expected = signer.signature(f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}", request)
         if not secrets.compare_digest(expected, fields["Signature"]):
             raise Refusal(403, "SignatureDoesNotMatch")
         return access_key
@@ -233,7 +235,7 @@ class _ApiHandler(_Handler):
 
     def route(self) -> tuple[int, dict[str, str], bytes]:
         segments = self.raw_path.strip("/").split("/")[1:]
-        document = json.loads(self.body) if self.body else None
+        document: Any = json.loads(self.body) if self.body else None
         match (self.command, *segments):
             case ("GET", "zones"):
                 answer: Any = {"zones": self.server.gateway.ready_document()["zones"]}
@@ -376,7 +378,8 @@ class _S3Handler(_Handler):
         md5 = self.headers.get("Content-MD5")
         if md5 and base64.b64decode(md5) != hashlib.md5(self.body).digest():
             raise Refusal(400, "BadDigest")
-        metadata = {n[11:]: v for n, v in ((n.lower(), v) for n, v in self.headers.items()) if n.startswith("x-amz-meta-")}
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        metadata = {name[11:]: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
         etag = f'"{hashlib.md5(self.body).hexdigest()}"'
         kind = self.headers.get("Content-Type", "binary/octet-stream")
         self.server.gateway.objects[bucket, key] = StoredObject(self.body, etag, kind, metadata, datetime.now(UTC))

@@ -14,7 +14,7 @@ from demesne import sigv4
 from demesne.credentials import Credentials
 from demesne.errors import Invalid, Unavailable
 
-TIMEOUT = httpx2.Timeout(30.0, connect=5.0)  # seconds; a read of 30 s without one byte is an outage
+TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a minute without one byte is an outage
 TRIES = 3  # of requests that change nothing
 
 

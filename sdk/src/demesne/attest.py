@@ -57,7 +57,7 @@ def attest(
     source = attester_named(attester) if isinstance(attester, str) else attester
     with place.client(clock) as client:
         zone = place.completed(client)
-        names = tuple(sorted(scope)) if scope is not None else _known_scope(client, source)
+        names = tuple(sorted(set(scope))) if scope is not None else _known_scope(client, source)
     steps = _Steps(place, attester=source, purpose=purpose, scope=names, run=run, clock=clock)
     opened, said = steps.open()
     if said:

@@ -7,7 +7,7 @@ names it. A real deployment is named by DEMESNE_ENDPOINT (the API), with the usu
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,11 @@ class Settings:
 
     def zone(self, name: str | None = None) -> Zone:
         """The named zone, or the first. Raises NotConfigured naming the ones there are."""
+        first = self.zones[0]
         if name is None:
-            return self.zones[0]
+            return first
+        if not first.name:  # DEMESNE_ENDPOINT names an address only; the gateway itself checks the zone's name
+            return replace(first, name=name, region=first.region or name)
         for zone in self.zones:
             if zone.name == name:
                 return zone

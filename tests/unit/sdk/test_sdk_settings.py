@@ -33,7 +33,9 @@ def test_unknown_zone_names_those_there_are() -> None:
         settings.parse_ready_file(json.dumps(READY)).zone("it")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"zones": [], "credentials": {}}', '{"zones": [1], "credentials": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"zones": [], "credentials": {}}', '{"zones": [1], "credentials": {}}']
+)
 def test_a_broken_ready_file_is_malformed(text: str) -> None:
     with pytest.raises(Malformed, match=r"ready-file\.malformed"):
         settings.parse_ready_file(text)

@@ -1,0 +1,92 @@
+"""`demesne lineage show`: what was read, by which run, and what came of it; observed by the gateway."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.tree import Tree
+
+from demesne.cli.output import Json, ReadyFile, ZoneName, client_of, console, print_json
+from demesne.errors import Invalid
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Lineage, observed and not reported.", no_args_is_help=True)
+    group.command("show")(show)
+    app.add_typer(group, name="lineage")
+
+
+def show(
+    dataset: Annotated[str | None, typer.Argument(help="Dataset to start from.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Run id to start from.")] = None,
+    events: Annotated[bool, typer.Option("--events", help="Print OpenLineage events, one JSON a line.")] = False,
+    zone: ZoneName = None,
+    ready_file: ReadyFile = None,
+    json: Json = False,
+) -> None:
+    """Show the lineage of a dataset or a run as a tree."""
+    if events:
+        _print_events(ready_file, zone)
+        return
+    if dataset is None and run is None:
+        raise Invalid("usage", "name a dataset or --run", remedy="demesne lineage show claims")
+    with client_of(ready_file, zone) as client:
+        graph = client.lineage(dataset=dataset, run=run)
+    if json:
+        print_json(graph)
+    else:
+        console().print(tree_of(graph, dataset or run or ""))
+
+
+def _print_events(ready_file: Any, zone: str | None) -> None:
+    import json
+
+    with client_of(ready_file, zone) as client:
+        for event in client.lineage_events():
+            typer.echo(json.dumps(event, ensure_ascii=False))
+
+
+def tree_of(graph: dict[str, Any], title: str) -> Tree:
+    """The graph as a tree from its sources; a node met twice is named again and not opened again."""
+    nodes = {str(node["id"]): node for node in graph.get("nodes", [])}
+    edges = [(_end(edge, "from", "source"), _end(edge, "to", "target"), edge) for edge in graph.get("edges", [])]
+    fed = {target for _, target, _ in edges}
+    root = Tree(f"Lineage of {title}")
+    shown: set[str] = set()
+    for name in [name for name in nodes if name not in fed] or list(nodes)[:1]:
+        _grow(root, name, "", nodes=nodes, edges=edges, shown=shown)
+    return root
+
+
+def _grow(
+    parent: Tree,
+    name: str,
+    how: str,
+    *,
+    nodes: dict[str, Any],
+    edges: list[tuple[str, str, dict[str, Any]]],
+    shown: set[str],
+) -> None:
+    node = nodes.get(name, {})
+    label = f"{node.get('kind', 'node')} {node.get('name') or name}".replace("[", "\\[")
+    again = name in shown
+    branch = parent.add(f"{label}{how}" + (" (above)" if again else ""))
+    if again:
+        return
+    shown.add(name)
+    for source, target, edge in edges:
+        if source == name:
+            _grow(branch, target, _how(edge), nodes=nodes, edges=edges, shown=shown)
+
+
+def _how(edge: dict[str, Any]) -> str:
+    """How the edge came about: ` (read, raw, columns email, name)`."""
+    columns = edge.get("columns") or []
+    parts = [str(edge.get("kind") or ""), str(edge.get("view") or "")]
+    if columns:
+        parts.append("columns " + ", ".join(map(str, columns)))
+    said = ", ".join(part for part in parts if part)
+    return f" ({said})".replace("[", "\\[") if said else ""
+
+
+def _end(edge: dict[str, Any], *names: str) -> str:
+    return next((str(edge[name]) for name in names if name in edge), "")

@@ -225,7 +225,7 @@ class Guard(Protocol):
         self, principal: Principal, ref: ObjectRef, upload_id: str, part_number: int, request_id: str
     ) -> AbstractAsyncContextManager[OpenPart]: ...
 
-    async def complete_upload(  # noqa: PLR0917
+    async def complete_upload(
         self,
         principal: Principal,
         ref: ObjectRef,

@@ -1,4 +1,4 @@
-"""The Range header of S3: one range of bytes, or the whole. Parsed by hand, in one pass (CVE-2025-62727 was a regex)."""
+"""The Range header of S3: one range of bytes, or the whole. Parsed by hand, in one pass (CVE-2025-62727)."""
 
 from gateway.errors import BadRequest
 
@@ -32,4 +32,4 @@ def _digits(text: str) -> bool:
 
 
 def unsatisfiable(size: int) -> BadRequest:
-    return BadRequest("InvalidRange", f"the requested range is not satisfiable; the object has {size} bytes", status=416)
+    return BadRequest("InvalidRange", f"the range is not satisfiable; the object has {size} bytes", status=416)

@@ -1,0 +1,74 @@
+"""What this dialect does not do, said properly, and before anything is written.
+
+A subresource or header that is quietly ignored is worse than a refusal: `PUT key?acl` would overwrite the object,
+a copy would store an empty one, a tag would be lost.
+"""
+
+import re
+from typing import Final
+
+from gateway.errors import BadRequest, Denied
+from gateway.s3.call import Call
+
+# Query parameters that select another operation of S3. Present on any request that does not implement it: 501.
+SUBRESOURCES: Final = frozenset(
+    (
+        "abac", "accelerate", "acl", "analytics", "annotation", "annotations", "attributes", "cors", "delete",
+        "encryption", "intelligent-tiering", "inventory", "legal-hold", "lifecycle", "location", "logging",
+        "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable",
+        "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+        "publicAccessBlock", "renameObject", "replication", "requestPayment", "restore", "retention", "select",
+        "session", "tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website",
+    )
+)  # fmt: skip
+
+_WRITE_PARAMETERS = frozenset(("x-id", "uploadId", "partNumber", "uploads", "delete", "versionId"))
+_WRITE_HEADERS = re.compile(
+    r"x-amz-(meta-.*|checksum-(crc32|crc32c|crc64nvme|sha1|sha256|algorithm|type)|content-sha256|date|security-token"
+    r"|decoded-content-length|trailer|te|sdk-checksum-algorithm|user-agent|request-payer|mp-object-size"
+    r"|acl|storage-class|server-side-encryption|expected-bucket-owner|bucket-region"
+    r"|algorithm|credential|expires|signedheaders|signature)"
+)
+_PRIVATE_ACLS = (None, "private", "bucket-owner-full-control")
+
+
+def refuse(what: str) -> BadRequest:
+    return BadRequest("NotImplemented", f"{what} is not implemented here; see docs/spec/s3-subset.md", status=501)
+
+
+async def not_implemented(call: Call) -> None:
+    """Any other operation of S3."""
+    names = sorted({name for name, _ in call.head.query if name in SUBRESOURCES})
+    what = f"{call.head.method} ?{names[0]}" if names else f"{call.head.method} on this resource"
+    raise refuse(what)
+
+
+def check_owner(call: Call) -> None:
+    """x-amz-expected-bucket-owner: the caller's own tenant is the only owner there is."""
+    expected = call.amz("x-amz-expected-bucket-owner")
+    if expected is not None and expected != call.principal.tenant:
+        raise Denied("AccessDenied", "the bucket is not owned by the expected owner")
+
+
+def check_write(call: Call) -> None:
+    """Refuse a write that asks for more than this dialect keeps. Closed: an unknown name refuses."""
+    for name, _ in call.head.query:
+        if name not in _WRITE_PARAMETERS and not name.lower().startswith("x-amz-"):
+            raise refuse(f"the query parameter '{name[:64]}' on a write")
+    for name in call.amz_names():
+        if name.startswith("x-amz-grant-"):
+            raise _no_acl()
+        if not _WRITE_HEADERS.fullmatch(name):
+            raise refuse(f"the header {name[:64]}")
+    if call.amz("x-amz-acl") not in _PRIVATE_ACLS:
+        raise _no_acl()
+    if call.amz("x-amz-server-side-encryption") not in (None, "AES256"):
+        raise refuse("another encryption than the sealing every object has")
+    if call.amz("x-amz-storage-class") not in (None, "STANDARD"):
+        raise BadRequest("InvalidStorageClass", "the only storage class is STANDARD")
+
+
+def _no_acl() -> BadRequest:
+    return BadRequest(
+        "AccessControlListNotSupported", "the bucket does not allow ACLs; the doctrine alone decides who may read"
+    )

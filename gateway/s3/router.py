@@ -1,0 +1,116 @@
+"""The S3 face as one plain ASGI app: authenticate, name, choose the action, answer. Nothing else stands in the road."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+
+from gateway.errors import BadRequest, Denied, GatewayError
+from gateway.identity.errors import Unauthenticated
+from gateway.identity.request_head import RequestHead, percent_decode
+from gateway.identity.sigv4 import VerifiedRequest
+from gateway.s3.actions import choose
+from gateway.s3.call import Answer, Call, ClientGone, Face, Receive, Send, StreamAborted
+from gateway.s3.errors import name_refused, render_failure, s3_failure
+from gateway.s3.ports import Guard
+from vault.errors import VaultError
+
+Authenticate = Callable[[RequestHead], Awaitable[VerifiedRequest]]
+
+
+def _count_nothing(_code: str, _source: str) -> None:
+    return None
+
+
+class S3App:
+    """`authenticate` verifies one request or raises; `host_aliases` are the names whose sub-domains are buckets.
+
+    `on_unauthenticated(code, source)` hears of every refusal before a principal was known; it must not block.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        authenticate: Authenticate,
+        *,
+        zone: str,
+        region: str,
+        host_aliases: Sequence[str] = (),
+        on_unauthenticated: Callable[[str, str], None] = _count_nothing,
+    ) -> None:
+        self._face = Face(guard, zone, region)
+        self._authenticate = authenticate
+        self._suffixes = tuple("." + alias.lower() for alias in host_aliases)
+        self._on_unauthenticated = on_unauthenticated
+        self._log = structlog.get_logger("gateway.s3")
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        expects = any(name == b"expect" for name, _ in scope["headers"])
+        answer = Answer(receive, send, secrets.token_hex(8).upper(), expects_continue=expects)
+        try:
+            await self._serve(scope, answer)
+        except ClientGone:
+            return
+        except GatewayError as error:
+            await self._refuse(scope, answer, error)
+        except VaultError as error:
+            await self._refuse(scope, answer, name_refused(error))
+        except Exception as error:  # noqa: BLE001  the outermost handler: whatever it was, nothing of it is shown
+            self._log.error("s3.unexpected", kind=type(error).__name__, request_id=answer.request_id)
+            failure = GatewayError("InternalError", "we encountered an internal error; please try again")
+            await self._refuse(scope, answer, failure)
+
+    async def _serve(self, scope: dict[str, Any], answer: Answer) -> None:
+        head = RequestHead.from_scope(scope)
+        if head.method == "OPTIONS":
+            _refuse_preflight(head)
+        try:
+            verified = await self._authenticate(head)
+        except Unauthenticated as error:
+            self._on_unauthenticated(error.code, head.source)
+            raise
+        bucket, key = self._name(head)
+        call = Call(self._face, head, verified, bucket, key, answer)
+        action = choose(call)
+        await action(call)
+
+    def _name(self, head: RequestHead) -> tuple[str, str]:
+        """Bucket and key, from the host or the path. Decoded once; the key keeps every byte it was given."""
+        host = (head.header(b"host") or "").lower()
+        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+        path = head.raw_path.removeprefix(b"/")
+        for suffix in self._suffixes:
+            if name.endswith(suffix):
+                return name[: -len(suffix)], percent_decode(path)
+        bucket, _, key = path.partition(b"/")
+        return percent_decode(bucket), percent_decode(key)
+
+    async def _refuse(self, scope: dict[str, Any], answer: Answer, error: GatewayError) -> None:
+        if answer.started:
+            # Headers and perhaps data are out: a clean end would make half an object look whole.
+            self._log.warning("s3.aborted", code=error.code, request_id=answer.request_id)
+            raise StreamAborted(error.code) from None
+        failure = s3_failure(error)
+        try:
+            await answer.settle()
+        except ClientGone:
+            return
+        headers = [(b"content-type", b"application/xml")]
+        if failure.region is not None:
+            headers.append((b"x-amz-bucket-region", failure.region.encode("ascii")))
+        if failure.decision_id is not None:
+            headers.append((b"x-demesne-decision", failure.decision_id.encode("ascii")))
+        if failure.status == 503:
+            headers.append((b"retry-after", b"%d" % (failure.retry_after or 1)))
+        resource = scope["raw_path"].decode("latin-1")
+        body = render_failure(failure, resource, answer.request_id)
+        await answer.reply(failure.status, headers, b"" if scope["method"] == "HEAD" else body)
+
+
+def _refuse_preflight(head: RequestHead) -> None:
+    if head.header(b"origin") is None or head.header(b"access-control-request-method") is None:
+        raise BadRequest("InvalidRequest", "insufficient information; an Origin header is needed")
+    raise Denied("AccessForbidden", "CORS is not enabled for this bucket")

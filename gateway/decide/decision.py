@@ -18,7 +18,7 @@ Label = Literal["personal", "none"]
 
 VIEWS: Final = ("raw", "masked", "open", "writer", "none")
 LABELS: Final = ("personal", "none")
-MASK_ACTIONS: Final = ("null", "mask-to-default", "pseudonymize", "generalize", "keep")
+MASK_ACTIONS: Final = ("null", "mask-to-default", "pseudonymize", "generalize", "keep", "drop")
 # What the guard promises to do besides answering; an obligation it does not know must not be ignored,
 # so one outside this set makes the whole answer malformed.
 OBLIGATIONS: Final = ("recheck-session",)
@@ -97,7 +97,7 @@ Decision = Allow | Deny
 
 @dataclass(frozen=True, slots=True)
 class DeclaredPlan:
-    """A plan a dataset must have built: its class, its effect `{"columns", "purpose_class"}`, its id (hash of the effect)."""
+    """A plan a dataset must have built: its effect `{"columns", "purpose_class"}` and its id, the hash of that."""
 
     plan_id: str
     purpose_class: str

@@ -6,9 +6,11 @@ else keeps the bundle from activating unless OPA itself serves.
 """
 
 import re
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from gateway.decide.bundle import Bundle
+from gateway.decide.decision import DeclaredPlan, MalformedAnswer, read_plans
 from gateway.decide.engine import BundleRefused
 
 # Forbidden under every engine: the network, the clock and the dice are not facts of the request.
@@ -71,3 +73,29 @@ def _without_strings(text: str) -> str:
             blanked.append(mark)
             index += 1
     return "".join(blanked)
+
+
+async def probe(evaluate: Callable[[str, Any], Awaitable[Any]]) -> None:
+    """Ask a freshly compiled doctrine three questions with one right answer each. Raises BundleRefused.
+
+    A bundle can compile and still allow everything, show an unlabelled column, trust empty evidence, or call a
+    function that is not there: none of these may serve.
+    """
+    answer = await evaluate("demesne/main/decision", {})
+    if not isinstance(answer, dict) or answer.get("allow") is not False:
+        raise BundleRefused("data.demesne.main.decision does not refuse an empty request")
+    column = {"name": "probe", "type": "string", "label": "unknown"}
+    plans = await evaluate("demesne/main/plans", {"dataset": {"contract": {"columns": [column]}}})
+    try:
+        shown = [plan.purpose_class for plan in read_plans(plans) if _shows(plan)]
+    except MalformedAnswer as error:
+        raise BundleRefused(f"data.demesne.main.plans: {error}") from error
+    if shown:
+        raise BundleRefused(f"data.demesne.main.plans shows a column without a label to {', '.join(shown)}")
+    appraisal = await evaluate("demesne/main/appraisal", {"claims": {}, "posture": "production", "dataset_scope": []})
+    if not isinstance(appraisal, dict) or appraisal.get("tier") not in ("contraindicated", "none"):
+        raise BundleRefused("data.demesne.main.appraisal trusts evidence that says nothing")
+
+
+def _shows(plan: DeclaredPlan) -> bool:
+    return any(column["action"] == "keep" for column in plan.effect["columns"])

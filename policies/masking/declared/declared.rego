@@ -4,13 +4,13 @@
 package demesne.masking.declared
 
 import data.data.masking
-import data.demesne.masking.plan
 
+# By its full name: regorus does not find functions through an import.
 # A contract without columns has nothing to mask, and a plan without columns would show nothing.
 plans := [declared |
 	columns_named
 	some class, table in masking.classes
-	declared := {"purpose_class": class, "columns": plan.columns_for(table, input.dataset.contract.columns)}
+	declared := {"purpose_class": class, "columns": data.demesne.masking.plan.columns_for(table, input.dataset.contract.columns)}
 ]
 
 columns_named if some _ in input.dataset.contract.columns

@@ -321,7 +321,7 @@ class BrokerWorld:
         """UPDATE session SET …, by somebody who has the database and not the broker."""
         self.catalog.sessions[session.session_id] = replace(session, **changes)
 
-    def intent(self, version: str, session_id: str | None, **changes: Any) -> dict[str, Any]:
+    def intent(self, version: str, session_id: str | None, /, **changes: Any) -> dict[str, Any]:
         """The entry of an allowed raw read; `changes` replace fields."""
         entry_id = secrets.token_hex(16)
         entry = {
@@ -337,7 +337,7 @@ class BrokerWorld:
         }  # fmt: skip
         return {**entry, **changes}
 
-    def grant(self, version: str, session_id: str | None, **changes: Any) -> Grant:
+    def grant(self, version: str, session_id: str | None, /, **changes: Any) -> Grant:
         """A grant whose intent the ledger really promised, just now."""
         entry = canonical(self.intent(version, session_id, **changes))
         return Grant(entry, self.ledger.promise(entry), session_id)

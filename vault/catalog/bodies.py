@@ -1,7 +1,8 @@
 """Bodies: every name this zone ever uses in its store, written down before the store sees it.
 
-`writing` → `live` with the commit that makes it visible, or → `orphan` when nothing names it any more.
-The sweeper takes orphans, and what has been `writing` for longer than a write may last.
+`writing` → `live` with the commit that makes it visible, or → `orphan` when nothing names it any more; a part is
+`held` in between, for as long as its upload is open. The sweeper takes orphans, and what has been `writing` for
+longer than a write may last.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,9 +21,18 @@ _MAKE_LIVE = (
     .where(
         body.c.tenant == bindparam("b_tenant"),
         body.c.body_id == bindparam("b_id"),
-        body.c.state == literal("writing"),
+        body.c.state.in_([literal("writing"), literal("held")]),
     )
     .values(state="live", subject=bindparam("b_subject"), sealed_length=bindparam("b_length"))
+)
+_HOLD = (
+    update(body)
+    .where(
+        body.c.tenant == bindparam("b_tenant"),
+        body.c.body_id == bindparam("b_id"),
+        body.c.state == literal("writing"),
+    )
+    .values(state="held", sealed_length=bindparam("b_length"))
 )
 _ORPHAN_SUBJECT = (
     update(body)
@@ -83,11 +93,17 @@ class Bodies(Section):
                 connection.execute(_FORGET, {"b_tenant": self.tenant, "b_id": body_id})
 
     def _make_live(self, connection: Connection, bodies: Sequence[tuple[str, int]], subject: str) -> None:
-        """Conflict("body.gone") unless each (body id, sealed length) is still `writing`: a sweeper was faster."""
+        """Conflict("body.gone") unless each (body id, sealed length) is `writing` or `held`: a sweeper was faster."""
         for body_id, length in bodies:
             params = {"b_tenant": self.tenant, "b_id": body_id, "b_subject": subject, "b_length": length}
             if connection.execute(_MAKE_LIVE, params).rowcount != 1:
                 raise Conflict("body.gone", body_id)
+
+    def _hold(self, connection: Connection, body_id: str, length: int) -> None:
+        """Conflict("body.gone") unless it is still `writing`."""
+        params = {"b_tenant": self.tenant, "b_id": body_id, "b_length": length}
+        if connection.execute(_HOLD, params).rowcount != 1:
+            raise Conflict("body.gone", body_id)
 
     def _orphan_subject(self, connection: Connection, subject: str) -> None:
         connection.execute(

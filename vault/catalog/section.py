@@ -52,6 +52,10 @@ class Section:
         self._clock = clock
         self.tenant = tenant
 
+    def now(self) -> int:
+        """The catalog's clock: one clock for every time it stores."""
+        return self._clock()
+
     def _find(self, mapper: Mapper[T], statement: Select[Any], **params: Any) -> T | None:
         row = self._database.first(statement, {"tenant": self.tenant, **params})
         return None if row is None else mapper.read(row, self._seal)

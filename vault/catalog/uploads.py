@@ -83,6 +83,7 @@ class Uploads(Versions):
         NotFound("upload") unless the upload is still open."""
         with self._database.write() as connection:
             self._open_upload(connection, dataset_id, row.upload_id)
+            self._hold(connection, row.body_id, row.sealed_length)
             found = self._within(connection, PART, _PART, upload_id=row.upload_id, part_number=row.part_number)
             if found is None:
                 self._insert(connection, PART, row)

@@ -1,0 +1,231 @@
+"""One object on its way in: sealed as it arrives, in constant memory, durable before anything names it.
+
+    begin      key from the broker; both store names written down in the catalog as `writing`
+    write …    seal, hash, store
+    finish     body durable, then the manifest durable; still nothing visible
+    commit     (`Vault.commit`) one catalog transaction makes it visible
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from vault.catalog.catalog import Catalog
+from vault.catalog.section import new_id
+from vault.catalog.versions import NewManifest, NewVersion
+from vault.envelope.body import BodySealer
+from vault.envelope.context import BodyContext
+from vault.envelope.derive import body_key
+from vault.envelope.manifest import Manifest, ManifestBody, manifest_sha256, seal_manifest
+from vault.envelope.wrap import WrappedKey
+from vault.errors import Broken, VaultError
+from vault.store.store import Readable, Store, StoreWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed thing belongs: every context is made from it."""
+
+    tenant: str
+    zone: str
+    dataset_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is written: version or view, its id, the version it is or renders, its key."""
+
+    kind: Literal["version", "view"]
+    subject: str
+    version_id: str
+    key: str
+    content_type: str
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+    plan_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the decision at completion says of a version: they enter the manifest and the catalog row."""
+
+    label: str
+    placement: tuple[str, ...]
+    contract_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedVersion:
+    """Durable in the store, named by nothing yet. `bodies`: (body id, sealed length), the manifest's own last."""
+
+    place: Place
+    subject: Subject
+    facts: Facts
+    key_class: str
+    size: int
+    etag: str
+    manifest: NewManifest
+    bodies: tuple[tuple[str, int], ...]
+
+    def new_version(
+        self, *, written_by: str, run_id: str, record: str, object_format: str, checksums: Mapping[str, str]
+    ) -> NewVersion:
+        return NewVersion(
+            dataset_id=self.place.dataset_id, version_id=self.subject.subject, key=self.subject.key, size=self.size,
+            etag=self.etag, content_type=self.subject.content_type, key_class=self.key_class, manifest=self.manifest,
+            bodies=self.bodies, label=self.facts.label, placement=self.facts.placement,
+            contract_version=self.facts.contract_version, written_by=written_by, run_id=run_id, record=record,
+            format=object_format, checksums=dict(checksums),
+        )  # fmt: skip
+
+
+def store_key(kind: str, name: str) -> str:
+    """`b/ab/abcdef…`: random, so a store's listing tells sizes and times and nothing else."""
+    return f"{kind}/{name[:2]}/{name}"
+
+
+class SealedBody:
+    """One body being sealed into the store. Its name must be in the catalog before this is made."""
+
+    def __init__(self, store: Store, place: Place, object_key: bytes, body_id: str, part: int, stored_as: str) -> None:
+        context = BodyContext(place.tenant, place.zone, place.dataset_id, body_id, part).encode()
+        self._sealer = BodySealer(body_key(object_key, body_id, part), context)
+        self._writer: StoreWriter = store.open_write(stored_as)
+        self._stored_as = stored_as
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.body_id = body_id
+        self.part = part
+        self.size = 0
+        self._writer.write(self._sealer.header)
+
+    @property
+    def commitment(self) -> bytes:
+        return self._sealer.commitment
+
+    @property
+    def md5(self) -> bytes:
+        return self._md5.digest()
+
+    def write(self, data: Readable) -> None:
+        self._md5.update(data)
+        self.size += len(data)
+        sealed = self._sealer.update(data)
+        if len(sealed):
+            self._writer.write(sealed)
+
+    def finish(self) -> ManifestBody:
+        """Durable when this returns."""
+        self._writer.write(self._sealer.finalize())
+        stored = self._writer.commit()
+        return ManifestBody(
+            body_id=self.body_id, store_key=self._stored_as, part=self.part, plain_length=self.size,
+            sealed_length=stored.size, commitment=self.commitment.hex(),
+        )  # fmt: skip
+
+    def abort(self) -> None:
+        self._writer.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestName:
+    """A manifest's id and where its first generation will lie; written down before it is stored."""
+
+    manifest_id: str
+    store_key: str
+
+
+def new_manifest_name() -> ManifestName:
+    """The id in the manifest and the name in the store are two random values: one does not tell the other."""
+    return ManifestName(new_id(), store_key("m", new_id()))
+
+
+def store_manifest(
+    store: Store, name: ManifestName, place: Place, subject: Subject, facts: Facts, *,
+    object_key: bytes, wrapped: WrappedKey, bodies: tuple[ManifestBody, ...], etag: str,
+) -> SealedVersion:  # fmt: skip
+    """Seal the manifest over durable bodies and store it durably."""
+    size = sum(each.plain_length for each in bodies)
+    manifest = Manifest(
+        tenant=place.tenant, zone=place.zone, dataset_id=place.dataset_id, manifest_id=name.manifest_id, generation=1,
+        subject=subject.subject, kind=subject.kind, key=subject.key, version_id=subject.version_id,
+        label=cast("Literal['personal', 'none']", facts.label), placement=tuple(sorted(set(facts.placement))),
+        contract_version=facts.contract_version, content_type=subject.content_type,
+        user_metadata=dict(subject.user_metadata), size=size, etag=etag, bodies=bodies, plan_id=subject.plan_id,
+    )  # fmt: skip
+    stored = seal_manifest(manifest, object_key, wrapped)
+    store.put_bytes(name.store_key, stored)
+    return SealedVersion(
+        place=place, subject=subject, facts=facts, key_class=wrapped.key_class, size=size, etag=etag,
+        manifest=NewManifest(name.manifest_id, 1, manifest_sha256(stored), name.store_key),
+        bodies=(*((each.body_id, each.sealed_length) for each in bodies), (name.manifest_id, len(stored))),
+    )  # fmt: skip
+
+
+class PutWriter:
+    """One PUT, or one view being built. Not for several threads at once."""
+
+    def __init__(
+        self, store: Store, catalog: Catalog, place: Place, subject: Subject, object_key: bytes, wrapped: WrappedKey
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._place = place
+        self._subject = subject
+        self._key = object_key
+        self._wrapped = wrapped
+        self._name = new_manifest_name()
+        self._ended = False
+        body_id, stored_as = new_id(), store_key("b", new_id())
+        self._written_down = (body_id, self._name.manifest_id)
+        catalog.add_bodies(
+            [(body_id, stored_as, subject.subject), (self._name.manifest_id, self._name.store_key, subject.subject)],
+            place.dataset_id,
+        )
+        self._body = SealedBody(store, place, object_key, body_id, 0, stored_as)
+
+    @property
+    def version_id(self) -> str:
+        """Of the version written, or of the one the view renders."""
+        return self._subject.version_id
+
+    @property
+    def size(self) -> int:
+        return self._body.size
+
+    @property
+    def md5(self) -> bytes:
+        return self._body.md5
+
+    def write(self, data: Readable) -> None:
+        """`data` may be reused once this returns. A store that fails ends this writer."""
+        if self._ended:
+            raise Broken("put.ended")
+        try:
+            self._body.write(data)
+        except VaultError:
+            self.abort()
+            raise
+
+    def finish(self, facts: Facts, etag: str | None = None) -> SealedVersion:
+        """Body and manifest durable; nothing visible until `Vault.commit`. `etag` defaults to the MD5 in hex."""
+        if self._ended:
+            raise Broken("put.ended")
+        try:
+            body = self._body.finish()
+            sealed = store_manifest(
+                self._store, self._name, self._place, self._subject, facts, object_key=self._key,
+                wrapped=self._wrapped, bodies=(body,), etag=etag or self._body.md5.hex(),
+            )  # fmt: skip
+        except VaultError:
+            self.abort()
+            raise
+        self._ended = True
+        return sealed
+
+    def abort(self) -> None:
+        """Leave nothing: the store forgets at once, the names wait for the sweeper. Safe to call twice."""
+        if self._ended:
+            return
+        self._ended = True
+        self._body.abort()
+        self._catalog.orphan_bodies(self._written_down)

@@ -1,7 +1,7 @@
 """The checksums S3 clients send with a body (x-amz-checksum-*), computed as it passes by.
 
-`crc32`, `sha1`, `sha256` come from the standard library. `crc32c` and `crc64nvme` need `awscrt`, which is optional;
-without it a body that carries one is refused rather than stored unchecked.
+`crc32`, `sha1`, `sha256` come from the standard library. `crc32c` and `crc64nvme` (what the C++ SDK inside pyarrow
+sends) come from `awscrt` where it is installed, else from crc.py, which is slower and says the same.
 """
 
 import base64
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from gateway.errors import BadRequest
+from gateway.identity import crc
 
 ALGORITHMS = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}  # name -> digest bytes
 HEADER_PREFIX = "x-amz-checksum-"
@@ -38,26 +39,31 @@ class _RunningCrc:
 
 
 def new_checksum(name: str) -> Checksum:
-    """Raises BadRequest "NotImplemented" (501) for an algorithm this process cannot compute, or does not know."""
+    """Raises BadRequest "NotImplemented" (501) for an algorithm that is not known."""
     if name == "crc32":
         return _RunningCrc(zlib.crc32, 4)
     if name == "sha256":
         return hashlib.sha256()
     if name == "sha1":
         return hashlib.sha1(usedforsecurity=False)
-    if name in ALGORITHMS:
-        try:
-            from awscrt import checksums as crt
-        except ImportError:
-            pass
-        else:
-            return _RunningCrc(getattr(crt, name), ALGORITHMS[name])
+    if name in ("crc32c", "crc64nvme"):
+        return _RunningCrc(_native_or_own(name), ALGORITHMS[name])
     raise BadRequest(
         "NotImplemented",
-        f"checksum algorithm {name} is not available here",
+        f"checksum algorithm {name} is not known here",
         status=501,
-        remedy="use CRC32 or SHA256, or install awscrt beside the gateway",
+        remedy=f"use one of {', '.join(sorted(ALGORITHMS))}",
     )
+
+
+def _native_or_own(name: str) -> Callable[[Any, int], int]:
+    try:
+        from awscrt import checksums as native
+    except ImportError:
+        own: Callable[[Any, int], int] = getattr(crc, name)
+        return own
+    found: Callable[[Any, int], int] = getattr(native, name)
+    return found
 
 
 def parse_checksum(name: str, value: str) -> bytes:

@@ -25,7 +25,7 @@ SUBRESOURCES: Final = frozenset(
 _WRITE_PARAMETERS = frozenset(("x-id", "uploadId", "partNumber", "uploads", "delete", "versionId"))
 _WRITE_HEADERS = re.compile(
     r"x-amz-(meta-.*|checksum-(crc32|crc32c|crc64nvme|sha1|sha256|algorithm|type)|content-sha256|date|security-token"
-    r"|decoded-content-length|trailer|te|sdk-checksum-algorithm|user-agent|request-payer|mp-object-size"
+    r"|api-version|decoded-content-length|trailer|te|sdk-checksum-algorithm|user-agent|request-payer|mp-object-size"
     r"|acl|storage-class|server-side-encryption|expected-bucket-owner|bucket-region"
     r"|algorithm|credential|expires|signedheaders|signature)"
 )

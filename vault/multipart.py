@@ -10,6 +10,7 @@ from vault.catalog.uploads import NewUpload
 from vault.catalog.versions import NewView, Precondition
 from vault.errors import Broken, Malformed, VaultError
 from vault.ground import Ground
+from vault.reading import OpenBody
 from vault.uploads import (
     MAX_PART_NUMBER,
     PartWriter,
@@ -74,20 +75,35 @@ class Multipart(Ground):
         )  # fmt: skip
         return SealedUpload(upload, sealed, tuple(parts))
 
+    def upload_edges(self, done: SealedUpload, count: int) -> tuple[bytes, bytes]:
+        """First and last `count` bytes of what is about to be committed: its format is told by them."""
+        key = self._upload_key(done.upload)
+        return self._edge(done, key, 0, count), self._edge(done, key, -1, count)
+
+    def _edge(self, done: SealedUpload, key: bytes, index: int, count: int) -> bytes:
+        part = manifest_bodies(done.parts)[index]
+        place = done.sealed.place
+        body = OpenBody(self.store, place.tenant, place.zone, place.dataset_id, part, key)
+        start = 0 if index == 0 else max(0, part.plain_length - count)
+        try:
+            return b"".join(body.stream(start, min(part.plain_length, start + count)))
+        finally:
+            body.close()
+
     def commit_upload(
         self, done: SealedUpload, *, written_by: str, run_id: str, record: str, object_format: str = "opaque",
         checksums: Mapping[str, str] | None = None, jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (),
-        expect: Precondition | None = None,
+        expect: Precondition | None = None, result: Mapping[str, Any] | None = None,
     ) -> VersionRow:  # fmt: skip
         """As `Vault.commit`; when it refuses, the upload stays open with its parts. NotFound("upload") when another
-        Complete was first: `upload.completed` has its answer {"etag", "version_id", "size"}."""
+        Complete was first: `upload.completed` has its answer, `result` or {"etag", "version_id", "size"}."""
         new = done.sealed.new_version(
             written_by=written_by, run_id=run_id, record=record, object_format=object_format, checksums=checksums or {}
         )
-        result = {"etag": done.sealed.etag, "version_id": new.version_id, "size": done.sealed.size}
+        answer = dict(result or {"etag": done.sealed.etag, "version_id": new.version_id, "size": done.sealed.size})
         upload_id = done.upload.upload_id
         try:
-            version = self.catalog.complete(upload_id, new, done.parts, result, jobs, views, expect)
+            version = self.catalog.complete(upload_id, new, done.parts, answer, jobs, views, expect)
         except VaultError:
             self.discard_upload(done)
             raise

@@ -41,11 +41,13 @@ def check_manifest(manifest: Manifest, row: VersionRow | ViewRow, tenant: str, z
 class OpenBody:
     """One stored body, opened: its length and commitment hold, its chunks are checked as they are read."""
 
-    def __init__(self, store: Store, manifest: Manifest, body: ManifestBody, object_key: bytes) -> None:
+    def __init__(
+        self, store: Store, tenant: str, zone: str, dataset_id: str, body: ManifestBody, object_key: bytes
+    ) -> None:
         """Malformed("truncated" | "length") where the store's length is not the manifest's, Malformed("commitment")."""
         self._reader: StoreReader = store.open_read(body.store_key)
         try:
-            context = BodyContext(manifest.tenant, manifest.zone, manifest.dataset_id, body.body_id, body.part)
+            context = BodyContext(tenant, zone, dataset_id, body.body_id, body.part)
             self._opener = BodyOpener(
                 body_key(object_key, body.body_id, body.part),
                 context.encode(),
@@ -134,7 +136,10 @@ class SealedReader:
     def _body(self, index: int) -> OpenBody:
         found = self._open.get(index)
         if found is None:
-            found = OpenBody(self._store, self.manifest, self.manifest.bodies[index], self._key)
+            where = self.manifest
+            found = OpenBody(
+                self._store, where.tenant, where.zone, where.dataset_id, where.bodies[index], self._key
+            )
             with self._lock:
                 if not self._closed:
                     self._open[index] = found

@@ -16,7 +16,7 @@ REASONS = frozenset(
         "columns.none", "columns.duplicate", "columns.limit", "rows.limit", "groups.limit", "decoded.limit",
         "decoder.memory", "decoder.cpu", "decoder.crashed", "decoder.failed", "sealed.unverified",
         "plan.malformed", "plan.field", "plan.action", "plan.params", "plan.duplicate", "plan.empty",
-        "plan.purpose-class",
+        "plan.purpose-class", "plan.retired", "plan.identity",
         "sandbox.protocol", "sandbox.output", "sandbox.deadline", "sandbox.confinement",
     }
 )  # fmt: skip

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 import structlog
-from vault.objects import SealedReader, Vault
 
 from gateway.decide.decision import plan_id_of
 from gateway.errors import BadRequest, Denied, GatewayError, NotFound, Unavailable
@@ -18,6 +17,8 @@ from vault.broker.types import Grant
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import VersionRow, ViewRow
 from vault.errors import VaultError
+from vault.objects import Vault
+from vault.reading import SealedReader
 from vault.ref import DatasetRef, ObjectRef
 
 IDENTITY_EFFECT = {"identity": True}
@@ -54,9 +55,9 @@ class Reading:
         """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
         if self._reader is None:
             raise BadRequest("MethodNotAllowed", "A writer sees size and ETag of what it wrote, not its bytes")
-        slabs: Iterator[Buffer] = iter(self._reader.stream(start, stop))
+        slabs: Iterator[Buffer] = await self._guard.blocking(self._reader.stream, start, stop)
         position, checked = start, start
-        slab: Buffer | None = await self._guard.blocking(next, slabs, None)
+        slab: Buffer | None = await self._guard.blocking(_next, slabs)
         while slab is not None:
             if position - checked >= RECHECK_BYTES:
                 checked = position
@@ -67,7 +68,7 @@ class Reading:
             self.sent += len(slab)
             coalesce(self.ranges, position, position + len(slab))
             position += len(slab)
-            slab = await self._guard.blocking(next, slabs, None) if position < stop else None
+            slab = await self._guard.blocking(_next, slabs) if position < stop else None
         if position != stop:
             raise GatewayError("InternalError", "Stored data ended early", rule="integrity.truncated")
 
@@ -123,7 +124,7 @@ class Reads:
                 entry=admission.entry, promise=admission.promise.encode(),
                 session_id=principal.session.session_id if principal.session else None,
             )  # fmt: skip
-            reader = await self._guard.blocking(self._vault.open, row, grant)
+            reader = await self._guard.blocking(self._vault.open, row, version.key, grant)
         return Reading(
             self._guard, admission, version, row, reader, lambda: self._still_allowed(principal, admission)
         )
@@ -259,6 +260,10 @@ class Reads:
                 )  # fmt: skip
             listed.append(_listed(version, row))
         return listed
+
+
+def _next(slabs: Iterator[Buffer]) -> Buffer | None:
+    return next(slabs, None)
 
 
 def _declassified(version: VersionRow) -> bool:

@@ -166,8 +166,10 @@ class Registry:
             raise Denied("AccessDenied", "Static principals are made in a development posture only",
                          rule="principal.posture", remedy="use the identity provider's tokens")  # fmt: skip
         fields = _principal_fields(document)
-        await self._record("principal", principal, name_hash=self._guard.recorder.principal(fields["name"]),
-                           kind=fields["kind"], roles=fields["roles"], jurisdiction=fields["jurisdiction"])  # fmt: skip
+        await self._record(
+            "principal", principal, name_hash=self._guard.recorder.principal(fields["name"]),
+            principal_kind=fields["kind"], roles=fields["roles"], jurisdiction=fields["jurisdiction"],
+        )  # fmt: skip
         record = secrets.token_hex(16)
         row = await self._guard.blocking(
             self._catalog.create_principal, fields["name"], fields["kind"], fields["roles"], fields["jurisdiction"],

@@ -96,7 +96,7 @@ class Sessions:
             key_thumbprint=attested.key_thumbprint, run_id=run_id, attested_at=attested.attested_at,
             expires_at=expires_at, revoked_at=None, attestation_seal=attested.seal, created_at=now,
         )  # fmt: skip
-        await self._record("session", principal, session=row.session_id, tier=tier, kind=kind, run=run_id,
+        await self._record("session", principal, session=row.session_id, tier=tier, evidence=kind, run=run_id,
                            run_name=run or "", purpose=purpose, scope=list(claims.scope))  # fmt: skip
         await self._guard.blocking(self._catalog.insert_session, row)
         return OpenedSession(
@@ -115,7 +115,7 @@ class Sessions:
             raise Denied("AccessDenied", "This session was revoked", rule="session.revoked", remedy="attest anew")
         attested = await self._attest(principal, nonce, kind, evidence, key, session_id)
         tier = await self._appraise(principal, attested, list(row.scope))
-        await self._record("reattest", principal, session=session_id, tier=tier, kind=kind)
+        await self._record("reattest", principal, session=session_id, tier=tier, evidence=kind)
         await self._guard.blocking(
             self._catalog.refresh_session, session_id, attested_at=attested.attested_at, tier=tier,
             claims=attested.claims, attestation_seal=attested.seal,
@@ -188,10 +188,10 @@ class Sessions:
             raise NotFound("NoSuchSession", "No session of that id is yours", remedy="attest anew")
         return row
 
-    async def _record(self, kind: str, principal: Principal, **fields: Any) -> None:
+    async def _record(self, what: str, principal: Principal, **fields: Any) -> None:
         recorder = self._guard.recorder
         entry = recorder.event(
-            kind, self._guard.clock(), principal=recorder.principal(principal.principal_id), **fields
+            what, self._guard.clock(), principal=recorder.principal(principal.principal_id), **fields
         )
         await self._guard.append(entry)
 

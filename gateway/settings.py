@@ -94,6 +94,10 @@ class Settings(BaseSettings):
         return self.run_dir / "broker.sock"
 
     @property
+    def builder_socket(self) -> Path:
+        return self.run_dir / "builder.sock"
+
+    @property
     def ledger_socket(self) -> Path:
         return self.run_dir / "ledger.sock"
 

@@ -8,11 +8,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from vault.objects import PutWriter, Vault, WriteFacts
-
 from gateway.decide.decision import Allow
-from gateway.enforce.sniff import SNIFF_BYTES, sniff
-from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.enforce.sniff import HEAD_BYTES, format_of
+from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.jobs.builder import BUILDER_VERSION
@@ -29,12 +27,17 @@ from gateway.s3.ports import (
     Written,
 )
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import DatasetRow, VersionRow
+from vault.catalog.rows import DatasetRow, UploadRow, VersionRow
 from vault.catalog.versions import NewView, Precondition
+from vault.objects import Vault
 from vault.ref import DatasetRef, ObjectRef
+from vault.uploads import PartWriter
+from vault.writing import Facts as SealedFacts
+from vault.writing import PutWriter
 
 MASKABLE = frozenset({"parquet", "csv"})
 _SLAB = 1 << 20
+_TAIL = 8
 
 
 class _Body(Protocol):
@@ -49,17 +52,19 @@ class _Body(Protocol):
 
 
 class _Slabs:
-    """Collects small pieces so that each hop to the executor carries about 1 MiB."""
+    """Collects small pieces so that each hop to the executor carries about 1 MiB; keeps both ends for the format."""
 
     def __init__(self, guard: Guard, body: _Body) -> None:
         self._guard = guard
         self._body = body
         self._pending = bytearray()
         self.head = b""
+        self.tail = b""
 
     async def write(self, data: Buffer) -> None:
-        if len(self.head) < SNIFF_BYTES:
-            self.head += bytes(data[: SNIFF_BYTES - len(self.head)])
+        if len(self.head) < HEAD_BYTES:
+            self.head += bytes(data[: HEAD_BYTES - len(self.head)])
+        self.tail = (self.tail + bytes(data[-_TAIL:]))[-_TAIL:]
         self._pending += data
         if len(self._pending) >= _SLAB:
             await self.flush()
@@ -74,12 +79,14 @@ class Writing:
     """The S3 dialect's `OpenWrite` for a whole object."""
 
     def __init__(self, writes: "Writes", principal: Principal, ref: ObjectRef, admission: Admission,
-                 writer: PutWriter, condition: WriteCondition | None, request_id: str) -> None:  # fmt: skip
+                 writer: PutWriter, content_type: str, condition: WriteCondition | None,
+                 request_id: str) -> None:  # fmt: skip
         self._writes = writes
         self._principal = principal
         self._ref = ref
         self._admission = admission
         self._writer = writer
+        self._content_type = content_type
         self._condition = condition
         self._request_id = request_id
         self._slabs = _Slabs(writes.guard, writer)
@@ -98,18 +105,18 @@ class Writing:
             self._principal, "complete", request_id=self._request_id, dataset=self._ref.dataset, key=self._ref.key,
             run_labels=True,
         )  # fmt: skip
-        facts = self._writes.write_facts(
-            self._principal, again, data_format=sniff(self._slabs.head, self._ref.key), size=self._writer.size
-        )
         _same_class(self._admission.allow, again.allow)
-        sealed = await guard.blocking(self._writer.finish, facts)
+        dataset = _here(again)
+        data_format = format_of(self._slabs.head, self._slabs.tail, self._ref.key, self._content_type)
+        sealed = await guard.blocking(self._writer.finish, self._writes.sealed_facts(again))
         row = await guard.blocking(
-            self._writes.vault.commit, sealed, views=self._writes.views(again.facts.dataset, facts.format),
-            expect=_precondition(self._condition),
+            self._writes.vault.commit, sealed, written_by=self._principal.principal_id,
+            run_id=again.facts.run.run_id, record=again.decision_id, object_format=data_format,
+            views=self._writes.views(dataset, again.allow, data_format), expect=_precondition(self._condition),
         )  # fmt: skip
         self.done = True
         await self._writes.committed(self._principal, again, row)
-        return _written(again.facts.dataset, row, again.decision_id)
+        return _written(dataset, row, again.decision_id)
 
     async def abort(self) -> None:
         if not self.done:
@@ -120,9 +127,8 @@ class Writing:
 class PartWriting:
     """The S3 dialect's `OpenPart`."""
 
-    def __init__(self, guard: Guard, vault: Vault, writer: PutWriter) -> None:
+    def __init__(self, guard: Guard, writer: PartWriter) -> None:
         self._guard = guard
-        self._vault = vault
         self._writer = writer
         self._slabs = _Slabs(guard, writer)
         self.done = False
@@ -134,9 +140,9 @@ class PartWriting:
         await self._slabs.flush()
         if check is not None:
             check(WriteDigests(self._writer.size, self._writer.md5))
-        etag = await self._guard.blocking(self._vault.finish_part, self._writer)
+        row = await self._guard.blocking(self._writer.finish)
         self.done = True
-        return etag
+        return row.md5.hex()
 
     async def abort(self) -> None:
         if not self.done:
@@ -161,10 +167,9 @@ class Writes:
             principal, "write", request_id=request_id, dataset=ref.dataset, key=ref.key, run_labels=True
         )
         writer = await self.guard.blocking(
-            self.vault.begin, _here(admission), ref.key, key_class=key_class(admission.allow),
-            content_type=content_type, user_metadata=dict(user_metadata),
+            self.vault.begin, _here(admission), ref.key, key_class(admission.allow), content_type, user_metadata
         )  # fmt: skip
-        writing = Writing(self, principal, ref, admission, writer, condition, request_id)
+        writing = Writing(self, principal, ref, admission, writer, content_type, condition, request_id)
         try:
             yield writing
         finally:
@@ -189,19 +194,19 @@ class Writes:
         admission = await self.guard.admit(
             principal, "write", request_id=request_id, dataset=ref.dataset, key=ref.key, run_labels=True
         )
-        return await self.guard.blocking(
-            self.vault.begin_upload, _here(admission), ref.key, key_class=key_class(admission.allow),
-            content_type=content_type, user_metadata=dict(user_metadata), principal_id=principal.principal_id,
-            run_id=admission.facts.run.run_id,
+        row = await self.guard.blocking(
+            self.vault.begin_upload, _here(admission), ref.key, key_class(admission.allow), content_type,
+            user_metadata, principal_id=principal.principal_id, run_id=admission.facts.run.run_id,
         )  # fmt: skip
+        return row.upload_id
 
     @asynccontextmanager
     async def open_part(
         self, principal: Principal, ref: ObjectRef, upload_id: str, part_number: int, request_id: str
     ) -> AsyncIterator[PartWriting]:
-        admission = await self._admit_upload(principal, ref, upload_id, "write", request_id)
-        writer = await self.guard.blocking(self.vault.begin_part, _here(admission), upload_id, part_number)
-        writing = PartWriting(self.guard, self.vault, writer)
+        _, upload = await self._admit_upload(principal, ref, upload_id, "write", request_id)
+        writer = await self.guard.blocking(self.vault.begin_part, upload, part_number)
+        writing = PartWriting(self.guard, writer)
         try:
             yield writing
         finally:
@@ -211,22 +216,29 @@ class Writes:
         self, principal: Principal, ref: ObjectRef, upload_id: str, parts: Sequence[tuple[int, str]],
         condition: WriteCondition | None, request_id: str,
     ) -> Written:  # fmt: skip
-        """Decided afresh: what the run read since the upload began counts."""
-        admission = await self._admit_upload(principal, ref, upload_id, "complete", request_id)
+        """Decided afresh: what the run read since the upload began counts. A repeated Complete answers the same."""
+        admission, upload = await self._admit_upload(principal, ref, upload_id, "complete", request_id)
         dataset = _here(admission)
-        head = await self.guard.blocking(self.vault.upload_head, dataset, upload_id, SNIFF_BYTES)
-        facts = self.write_facts(principal, admission, data_format=sniff(head, ref.key), size=0)
-        row, fresh = await self.guard.blocking(
-            self.vault.complete_upload, dataset, upload_id, list(parts), facts,
-            views=self.views(dataset, facts.format), expect=_precondition(condition),
+        if upload.completed is not None:
+            return _repeated(dataset, upload, admission.decision_id)
+        if upload.wrapped["key_class"] == "view" and key_class(admission.allow) == "raw":
+            raise _label_changed()
+        guard = self.guard
+        done = await guard.blocking(self.vault.finish_upload, upload, list(parts), self.sealed_facts(admission))
+        head, tail = await guard.blocking(self.vault.upload_edges, done, HEAD_BYTES)
+        data_format = format_of(head, tail, ref.key, upload.content_type)
+        result = {"etag": done.sealed.etag, "version_id": upload.version_id, "size": done.sealed.size}
+        row = await guard.blocking(
+            self.vault.commit_upload, done, written_by=principal.principal_id, run_id=admission.facts.run.run_id,
+            record=admission.decision_id, result=result, object_format=data_format,
+            views=self.views(dataset, admission.allow, data_format), expect=_precondition(condition),
         )  # fmt: skip
-        if fresh:
-            await self.committed(principal, admission, row)
+        await self.committed(principal, admission, row)
         return _written(dataset, row, admission.decision_id)
 
     async def abort_upload(self, principal: Principal, ref: ObjectRef, upload_id: str, request_id: str) -> None:
-        admission = await self._admit_upload(principal, ref, upload_id, "write", request_id)
-        await self.guard.blocking(self.catalog.abort, _here(admission).dataset_id, upload_id)
+        _, upload = await self._admit_upload(principal, ref, upload_id, "write", request_id)
+        await self.guard.blocking(self.vault.abort_upload, upload)
 
     async def list_parts(
         self, principal: Principal, ref: ObjectRef, upload_id: str, *, after: int, limit: int
@@ -252,7 +264,7 @@ class Writes:
 
     async def _admit_upload(
         self, principal: Principal, ref: ObjectRef, upload_id: str, action: str, request_id: str
-    ) -> Admission:
+    ) -> tuple[Admission, UploadRow]:
         admission = await self.guard.admit(
             principal, "complete" if action == "complete" else "write", request_id=request_id,
             dataset=ref.dataset, key=ref.key, run_labels=True,
@@ -260,25 +272,19 @@ class Writes:
         row = await self.guard.blocking(self.catalog.find_upload, _here(admission).dataset_id, upload_id)
         if row is None or row.key != ref.key or row.principal_id != principal.principal_id or row.state == "aborted":
             raise NotFound("NoSuchUpload", "No upload of that id is yours at this key")
-        return admission
+        return admission, row
 
-    def write_facts(
-        self, principal: Principal, admission: Admission, *, data_format: str, size: int
-    ) -> WriteFacts:
-        """What the doctrine said of the bytes being committed. Placement never widens beyond this zone unasked."""
-        allow, facts = admission.allow, admission.facts
-        if len(allow.placement or ()) > 0 and self.guard.zone not in (allow.placement or ()):
+    def sealed_facts(self, admission: Admission) -> SealedFacts:
+        """What the doctrine said of the bytes being committed. Placement is this zone unless it says otherwise."""
+        allow, dataset = admission.allow, admission.facts.dataset
+        placement = allow.placement or (self.guard.zone,)
+        if self.guard.zone not in placement:
             raise GatewayError("InternalError", "The doctrine placed this write elsewhere", rule="placement.mismatch")
-        return WriteFacts(
-            label=allow.label, placement=allow.placement or (self.guard.zone,),
-            contract_version=facts.dataset.contract_version if facts.dataset else 0,
-            written_by=principal.principal_id, run_id=facts.run.run_id, record=admission.decision_id,
-            format=data_format, size=size,
-        )  # fmt: skip
+        return SealedFacts(allow.label, placement, dataset.contract_version if dataset else 0)
 
-    def views(self, dataset: DatasetRow | None, data_format: str) -> list[NewView]:
+    def views(self, dataset: DatasetRow, allow: Allow, data_format: str) -> list[NewView]:
         """One view for each declared plan, queued in the commit itself."""
-        if dataset is None or dataset.label == "none" or data_format not in MASKABLE:
+        if allow.label == "none" or data_format not in MASKABLE:
             return []
         plans = {plan.plan_id for plan in self.catalog.plans(dataset.dataset_id)} - {IDENTITY_PLAN}
         return [NewView(plan_id, BUILDER_VERSION) for plan_id in sorted(plans)]
@@ -308,10 +314,20 @@ def key_class(allow: Allow) -> str:
 def _same_class(start: Allow, end: Allow) -> None:
     """What was sealed as not personal must still be so when it is committed."""
     if key_class(start) == "view" and key_class(end) == "raw":
-        raise BadRequest(
-            "OperationAborted", "This run read personal data while the upload was under way", status=409,
-            rule="flow.label", remedy="upload again; it will carry the label",
-        )  # fmt: skip
+        raise _label_changed()
+
+
+def _label_changed() -> Conflict:
+    return Conflict(
+        "OperationAborted", "This run read personal data while the upload was under way", rule="flow.label",
+        remedy="upload again; it will carry the label",
+    )  # fmt: skip
+
+
+def _repeated(dataset: DatasetRow, upload: UploadRow, decision_id: str) -> Written:
+    result = upload.completed or {}
+    shown = upload.version_id if dataset.versioning == "enabled" else None
+    return Written(str(result["etag"]), shown, int(result["size"]), {}, decision_id)
 
 
 def _here(admission: Admission) -> DatasetRow:

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway.cli.ports import listen
 from gateway.cli.supervisor import StartFailed, ZoneProcesses, child_environment
+from gateway.sockets import listen
 from vault.keys.signing import ZoneSigner
 
 _START_SECONDS = 90.0

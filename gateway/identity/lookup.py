@@ -46,8 +46,12 @@ class DerivedKeyLookup:
         open_token: Callable[[str], bytes],
         open_failures: tuple[type[Exception], ...],
         clock: Callable[[], int],
+        *,
+        static_key: bytes | None = None,
     ) -> None:
+        """`static_key`: what static secrets derive from, where that is not the token key (embedded zones share one)."""
         self._token_key = token_key
+        self._static_key = static_key if static_key is not None else token_key
         self._directory = directory
         self._open_token = open_token
         self._open_failures = open_failures
@@ -58,7 +62,7 @@ class DerivedKeyLookup:
             principal = await self._directory.static_principal(access_key_id)
             if principal is None:
                 raise _unknown_key()
-            return SecretKey(static_secret(self._token_key, access_key_id), principal)
+            return SecretKey(static_secret(self._static_key, access_key_id), principal)
         claims = self._claims(security_token)
         # The token and the key id must name the same session: else a token of one could lend its scope to another.
         if access_key_id != session_access_key_id(claims.session_id):

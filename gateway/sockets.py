@@ -8,7 +8,7 @@ class PortTaken(Exception):
     """Somebody else listens there; the message says what to do."""
 
 
-def listen(host: str, port: int, option: str) -> socket.socket:
+def listen(host: str, port: int, option: str = "DEMESNE_S3_PORT or DEMESNE_API_PORT") -> socket.socket:
     """A listening TCP socket on host:port (0 takes a free one). Raises PortTaken with the way out."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,207 @@
+"""The API of one zone (port 9001). Routers are built, not found: everything a route needs is handed in here."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewDataset, NewSession
+from gateway.api.caller import problem
+from gateway.api.records import Records
+from gateway.directory import Directory
+from gateway.errors import BadRequest, GatewayError
+from gateway.guard import Guard
+from gateway.identity.principal import Principal
+from gateway.record import rfc3339
+from gateway.registry import Registry
+from gateway.sessions import Sessions
+from vault.errors import Refused
+
+
+@dataclass(frozen=True)
+class ApiParts:
+    """What the API answers from."""
+
+    guard: Guard
+    registry: Registry
+    sessions: Sessions
+    records: Records
+    directory: Directory
+    readiness: Callable[[], tuple[bool, dict[str, Any]]]
+    metrics: Callable[[], bytes]
+
+
+def caller(request: Request) -> Principal:
+    """The principal that `AuthenticatedApi` verified. There is no other way to get one here."""
+    principal: Principal = request.scope["principal"]
+    return principal
+
+
+def request_id(request: Request) -> str:
+    return str(request.scope["request_id"])
+
+
+Caller = Annotated[Principal, Depends(caller)]
+RequestId = Annotated[str, Depends(request_id)]
+
+
+def create_api(parts: ApiParts) -> FastAPI:
+    """The application without its authenticator; `AuthenticatedApi` goes around it."""
+    app = FastAPI(title="Demesne", version="1", docs_url=None, redoc_url=None)
+    _errors(app)
+    _operations(app, parts)
+    _datasets(app, parts)
+    _sessions(app, parts)
+    _records(app, parts)
+    return app
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(GatewayError)
+    async def refused(request: Request, error: GatewayError) -> Response:  # noqa: ARG001
+        headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+        return JSONResponse(problem(error), error.status, headers, media_type="application/problem+json")
+
+    @app.exception_handler(Refused)
+    async def bad_name(request: Request, error: Refused) -> Response:
+        return await refused(request, BadRequest("InvalidArgument", f"{error.reason}: {error.detail}"))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        return await refused(request, BadRequest("InvalidArgument", f"{field}: {first['msg']}"))
+
+
+def _operations(app: FastAPI, parts: ApiParts) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        ready, document = parts.readiness()
+        return JSONResponse(document, 200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(parts.metrics(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/zones")
+    async def zones(principal: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - authenticated is enough
+        here = parts.guard.facts.zone()
+        return [
+            asdict(zone) | ({"state": here.state, "strength": here.strength, "reason": here.reason,
+                             "observed": list(here.observed)} if zone.name == here.name else {})
+            for zone in parts.directory.zones
+        ]  # fmt: skip
+
+    @app.get("/v1/doctrine")
+    async def doctrine(principal: Caller) -> dict[str, Any]:  # noqa: ARG001
+        return parts.guard.doctrine.status.as_document()
+
+
+def _datasets(app: FastAPI, parts: ApiParts) -> None:
+    @app.get("/v1/datasets")
+    async def datasets(principal: Caller, rid: RequestId) -> list[dict[str, Any]]:
+        return await parts.registry.all(principal, rid)
+
+    @app.post("/v1/datasets", status_code=201)
+    async def create(principal: Caller, rid: RequestId, body: NewDataset) -> dict[str, Any]:
+        return await parts.registry.register(
+            principal, body.name, zone=body.zone or parts.guard.zone, label=body.label, synthetic=body.synthetic,
+            request_id=rid,
+        )  # fmt: skip
+
+    @app.get("/v1/datasets/{name}")
+    async def show(principal: Caller, rid: RequestId, name: str) -> dict[str, Any]:
+        return await parts.registry.describe(principal, name, rid)
+
+    @app.put("/v1/datasets/{name}/contract")
+    async def contract(principal: Caller, rid: RequestId, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await parts.registry.set_contract(principal, name, body, rid)
+
+    @app.get("/v1/views")
+    async def views(principal: Caller, rid: RequestId, dataset: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await parts.registry.describe(principal, dataset, rid))["views"]
+        return found
+
+    @app.post("/v1/principals", status_code=201)
+    async def principal_(principal: Caller, rid: RequestId, body: dict[str, Any]) -> dict[str, Any]:
+        return await parts.registry.create_principal(principal, body, rid)
+
+    @app.post("/v1/declassifications", status_code=201)
+    async def declassify(principal: Caller, rid: RequestId, body: Declassification) -> dict[str, Any]:
+        return await parts.registry.declassify(
+            principal, dataset=body.dataset, key=body.key, name=body.name, reason=body.reason, request_id=rid
+        )
+
+
+def _sessions(app: FastAPI, parts: ApiParts) -> None:
+    @app.post("/v1/challenges", status_code=201)
+    async def challenge(principal: Caller, rid: RequestId, body: NewChallenge) -> dict[str, Any]:
+        return await parts.sessions.challenge(principal, body.purpose, body.scope, rid)
+
+    @app.post("/v1/sessions", status_code=201)
+    async def opened(principal: Caller, rid: RequestId, body: NewSession) -> dict[str, Any]:
+        session = await parts.sessions.open(
+            principal, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key, purpose=body.purpose,
+            scope=body.scope, run=body.run, request_id=rid,
+        )  # fmt: skip
+        return asdict(session) | {"expires_at": rfc3339(session.expires_at)}
+
+    @app.post("/v1/sessions/{session_id}/attest")
+    async def reattest(principal: Caller, session_id: str, body: Attestation) -> dict[str, Any]:
+        return await parts.sessions.reattest(
+            principal, session_id, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key
+        )
+
+    @app.delete("/v1/sessions/{session_id}", status_code=204)
+    async def revoke(principal: Caller, session_id: str) -> None:
+        await parts.sessions.revoke(principal, session_id)
+
+
+def _records(app: FastAPI, parts: ApiParts) -> None:
+    records, guard = parts.records, parts.guard
+
+    async def may(principal: Principal, action: Any, rid: str) -> None:
+        await guard.admit(principal, action, request_id=rid, interface="api")
+
+    @app.get("/v1/lineage")
+    async def lineage(
+        principal: Caller, rid: RequestId, dataset: str | None = None, run: str | None = None
+    ) -> dict[str, Any]:
+        await may(principal, "lineage", rid)
+        return await guard.blocking(records.lineage, dataset, run)
+
+    @app.get("/v1/lineage/events")
+    async def events(principal: Caller, rid: RequestId, limit: int = 1000) -> list[dict[str, Any]]:
+        await may(principal, "lineage", rid)
+        return await guard.blocking(records.events, min(limit, 10_000))
+
+    @app.get("/v1/decisions")
+    async def decisions(principal: Caller, rid: RequestId, limit: int = 100) -> list[dict[str, Any]]:
+        await may(principal, "ledger", rid)
+        return await guard.blocking(records.decisions, min(limit, 1000))
+
+    @app.get("/v1/ledger/checkpoint")
+    async def checkpoint(principal: Caller, rid: RequestId) -> Response:
+        await may(principal, "ledger", rid)
+        return PlainTextResponse(await guard.blocking(records.checkpoint))
+
+    @app.get("/v1/ledger/key")
+    async def key(principal: Caller) -> dict[str, str]:  # noqa: ARG001 - a public key
+        return {"public_key": records.public_key.hex(), "zone": guard.zone}
+
+    @app.get("/v1/ledger/tile/{path:path}")
+    async def tile(principal: Caller, rid: RequestId, path: str) -> Response:
+        await may(principal, "ledger", rid)
+        return Response(await guard.blocking(records.tile, path), media_type="application/octet-stream")
+
+    @app.get("/v1/receipts/{decision_id}")
+    async def receipt(principal: Caller, rid: RequestId, decision_id: str) -> Response:
+        await may(principal, "ledger", rid)
+        return PlainTextResponse(await guard.blocking(records.receipt, decision_id))

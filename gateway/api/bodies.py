@@ -1,0 +1,47 @@
+"""Request bodies of the API: closed models, so that a misspelt field is an error and not a silent default."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_NAME = r"^[a-z][a-z0-9-]{0,62}$"
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewDataset(Body):
+    name: str = Field(min_length=3, max_length=63)
+    zone: str | None = Field(None, description="another zone's name makes a pointer to it")
+    synthetic: bool = False
+    label: Literal["personal", "none"] = "personal"
+
+
+class NewChallenge(Body):
+    purpose: str = Field(pattern=_NAME)
+    scope: list[str] = Field(max_length=64)
+
+
+class NewSession(Body):
+    nonce: str = Field(pattern=r"^[0-9a-f]{64}$")
+    kind: str = Field(pattern=_NAME)
+    evidence: dict[str, Any]
+    key: dict[str, Any]
+    purpose: str = Field(pattern=_NAME)
+    scope: list[str] = Field(max_length=64)
+    run: str | None = Field(None, max_length=200)
+
+
+class Attestation(Body):
+    nonce: str = Field(pattern=r"^[0-9a-f]{64}$")
+    kind: str = Field(pattern=_NAME)
+    evidence: dict[str, Any]
+    key: dict[str, Any]
+
+
+class Declassification(Body):
+    dataset: str
+    key: str
+    name: str = Field(max_length=200)
+    reason: str = Field(max_length=1000)

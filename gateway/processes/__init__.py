@@ -1,0 +1,1 @@
+"""The processes of one zone, one file each: here, and only here, the parts are put together."""

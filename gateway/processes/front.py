@@ -1,0 +1,242 @@
+"""A front worker: S3 and API ports of one zone. It holds no key-provider credentials at all."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+import uvloop
+
+from gateway.api.app import ApiParts, create_api
+from gateway.api.caller import AuthenticatedApi
+from gateway.api.records import Records
+from gateway.decide.doctrine import Doctrine
+from gateway.decide.engine import Engine
+from gateway.decide.opa import Opa
+from gateway.decide.regorus import Regorus
+from gateway.directory import read_directory
+from gateway.facts import FactsPolicy, FactsReader
+from gateway.front import Front
+from gateway.guard import Guard
+from gateway.identity.holders import CatalogHolders
+from gateway.identity.lookup import DerivedKeyLookup
+from gateway.identity.sigv4 import Verifier
+from gateway.ops.health import readiness
+from gateway.ops.metrics import Metrics
+from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
+from gateway.processes.init import read_static_key
+from gateway.processes.zone import now_ms, open_catalog, open_store
+from gateway.reads import Reads
+from gateway.record import Recorder
+from gateway.registry import Registry
+from gateway.s3.router import S3App
+from gateway.sessions import Sessions
+from gateway.settings import Settings
+from gateway.sockets import listen
+from gateway.writes import Writes
+from lineage.errors import LineageError
+from lineage.ledger.client import LedgerClient
+from vault.broker.client import BrokerClient
+from vault.broker.types import Hello
+from vault.errors import Refused, Unavailable
+from vault.keys.secrets import open_token
+from vault.objects import Vault
+
+WAIT_SECONDS = 60.0
+log = structlog.get_logger("front")
+
+
+def run_front(settings: Settings, argv: list[str]) -> int:
+    options = argparse.ArgumentParser(prog="python -m gateway front")
+    options.add_argument("--s3-fd", type=int, help="listening socket inherited from the supervisor")
+    options.add_argument("--api-fd", type=int, help="the same for the API")
+    given = options.parse_args(argv)
+    s3 = socket.socket(fileno=given.s3_fd) if given.s3_fd else listen(settings.s3_host, settings.s3_port)
+    api = socket.socket(fileno=given.api_fd) if given.api_fd else listen(settings.api_host, settings.api_port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, s3, api))
+
+
+@dataclass
+class Parts:
+    """What runs until the worker stops."""
+
+    front: Front
+    ledger: LedgerClient
+    doctrine: Doctrine
+    refusals: RefusalCounter
+    s3_app: S3App
+    api_app: AuthenticatedApi
+
+
+async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> int:
+    executor = ThreadPoolExecutor(settings.read_threads, "vault")
+    broker = BrokerClient(settings.broker_socket)
+    hello = await _hello(broker)
+    parts = await _build(settings, executor, broker, hello)
+    servers = [_server(settings, parts.s3_app), _server(settings, parts.api_app)]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: [setattr(server, "should_exit", True) for server in servers])
+    background = [
+        loop.create_task(_watch_doctrine(settings, parts)),
+        loop.create_task(_summarise_refusals(parts)),
+    ]
+    try:
+        await asyncio.gather(servers[0].serve(sockets=[s3]), servers[1].serve(sockets=[api]))
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await parts.doctrine.close()
+        await parts.ledger.close()
+        executor.shutdown(cancel_futures=True)
+    return 0
+
+
+async def _build(
+    settings: Settings, executor: ThreadPoolExecutor, broker: BrokerClient, hello: Hello
+) -> Parts:
+    """Everything a worker is made of, in one place and in order."""
+    catalog = open_catalog(settings, hello.catalog_mac_key)
+    vault = Vault(open_store(settings), catalog, broker, settings.zone, now_ms)
+    directory = read_directory(settings.directory_file, settings.directory_key)
+    engine: Engine = (
+        Opa(settings.opa_url, deadline=settings.decision_timeout_ms / 1000)
+        if settings.engine == "opa"
+        else Regorus(deadline=settings.decision_timeout_ms / 1000)
+    )
+    doctrine = Doctrine(engine, settings.policies, now_ms)
+    await doctrine.reload()
+    ledger = LedgerClient(settings.ledger_socket, settings.zone)
+    window_ms = settings.run_window_days * 86_400_000
+    facts = FactsReader(
+        catalog, settings.zone,
+        FactsPolicy(
+            posture=settings.posture, jurisdiction=settings.jurisdiction,
+            freshness_ms=settings.freshness_seconds * 1000, run_window_ms=window_ms,
+            zone_stale_ms=settings.residency_interval_seconds * 3000,
+        ),
+        now_ms,
+    )  # fmt: skip
+    guard = Guard(
+        zone=settings.zone, facts=facts, doctrine=doctrine, ledger=ledger,
+        recorder=Recorder(settings.tenant, settings.zone, hello.record_hash_key), directory=directory,
+        decision_key=hello.decision_key, freshness_grace_ms=settings.freshness_grace_seconds * 1000,
+        executor=executor, clock=now_ms,
+    )  # fmt: skip
+    static_key = read_static_key(settings.static_key_path)
+    registry = Registry(
+        guard, catalog, region=settings.zone,
+        created_label="none" if settings.created_buckets == "open" else "personal",
+        static_key=static_key, zones=[zone.name for zone in directory.zones], posture=settings.posture,
+    )  # fmt: skip
+    front = Front(guard, Reads(guard, vault, catalog), Writes(guard, vault, catalog), registry)
+    sessions = Sessions(
+        guard, catalog, broker, gateway_id=f"{settings.tenant}/{settings.zone}", token_key=hello.token_key,
+        freshness_seconds=settings.freshness_seconds, run_window_ms=window_ms, posture=settings.posture,
+    )  # fmt: skip
+    lookup = DerivedKeyLookup(
+        hello.token_key, CatalogHolders(catalog, guard.blocking, now_ms),
+        lambda token: open_token(hello.token_key, token), (Refused,), now_ms, static_key=static_key,
+    )  # fmt: skip
+    refusals = RefusalCounter()
+    metrics = Metrics()
+    verifiers = {
+        service: Verifier(lookup, region=settings.zone, service=service, clock=time.time)
+        for service in ("s3", "demesne")
+    }
+    app = create_api(
+        ApiParts(
+            guard=guard, registry=registry, sessions=sessions,
+            records=Records(settings.ledger_dir, settings.zone_dir / "lineage.sqlite3", hello.ledger_public_key),
+            directory=directory, readiness=readiness(facts, doctrine, lambda: _answers(settings)),
+            metrics=metrics.render,
+        )
+    )  # fmt: skip
+    s3_app = S3App(
+        front, verifiers["s3"].authenticate, zone=settings.zone, region=settings.zone,
+        on_unauthenticated=refusals.count,
+    )  # fmt: skip
+    return Parts(front, ledger, doctrine, refusals, s3_app, AuthenticatedApi(app, verifiers["demesne"], refusals.count))
+
+
+def _answers(settings: Settings) -> dict[str, str]:
+    """Whether the zone's other processes listen."""
+    found = {}
+    for name, path in (("ledger", settings.ledger_socket), ("broker", settings.broker_socket)):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(0.2)
+            found[name] = "ok" if probe.connect_ex(str(path)) == 0 else "no answer"
+    return found
+
+
+async def _hello(broker: BrokerClient) -> Hello:
+    """The broker may start later than we do; without it there is nothing to serve."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(broker.hello)
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.05)
+
+
+class _Server(uvicorn.Server):
+    """One of two in this process; signals are ours."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(settings: Settings, app: object) -> _Server:
+    config = uvicorn.Config(
+        app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, server_header=False,
+        log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65536,
+        ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
+        ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
+    )  # fmt: skip
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return _Server(config)
+
+
+async def _watch_doctrine(settings: Settings, parts: Parts) -> None:
+    """Look at the doctrine directory; a bundle that is refused is put on record once, and the last good one serves."""
+    told = ("", "")
+    while True:
+        await parts.doctrine.reload()
+        status = parts.doctrine.status
+        now = (status.revision, status.refused.reason if status.refused else "")
+        if now != told:
+            told = now
+            guard = parts.front.guard
+            entry = guard.recorder.event(
+                "doctrine", now_ms(), revision=status.revision, state="refused" if now[1] else "active",
+                reason=now[1][:1000],
+            )  # fmt: skip
+            with suppress(LineageError):
+                parts.ledger.append_later(entry)
+            if now[1]:
+                log.error("doctrine refused; the last good one serves", revision=status.revision)
+        await asyncio.sleep(settings.doctrine_interval_seconds)
+
+
+async def _summarise_refusals(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(PERIOD_SECONDS)
+        for code, count in parts.refusals.take().items():
+            entry = parts.front.guard.recorder.event("unauthenticated", now_ms(), code=code, count=count)
+            with suppress(LineageError):
+                parts.ledger.append_later(entry)

@@ -1,0 +1,77 @@
+"""Set a zone up: directories, provider keys, catalog, store marker, and the first two principals. Safe to repeat."""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.identity.tokens import static_secret
+from gateway.processes.zone import now_ms, private_directory
+from gateway.settings import Settings
+from vault.catalog.catalog import Catalog
+from vault.catalog.database import Database
+from vault.catalog.seal import RowSeal
+from vault.keys.local import LocalProvider
+from vault.keys.provider import KeyClass
+from vault.keys.signing import ZoneSigner
+from vault.keys.zone_secrets import ZoneSecrets
+from vault.store.files import FileStore
+
+FIRST = {
+    "steward": ("service", ("steward",), "stewardship"),
+    "analyst": ("person", ("analyst",), "analytics"),
+}
+GENESIS = "0" * 32  # the record of rows older than the ledger
+
+
+def run_init(settings: Settings) -> int:
+    """Prints {"steward": {"access_key_id", "secret_access_key"}, "analyst": {…}} on standard output."""
+    for directory in (settings.zone_dir, settings.run_dir, settings.ledger_dir, settings.zone_dir / "decisions",
+                      settings.zone_dir / "tmp"):  # fmt: skip
+        private_directory(directory)
+    keys = settings.zone_dir / "keys"
+    if not keys.exists():
+        LocalProvider.initialise(keys, settings.jurisdiction)
+    zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
+    ZoneSigner.load_or_create(settings.signing_key_path)
+    store = urlsplit(settings.store_location)
+    if store.scheme == "file":
+        FileStore.initialise(Path(store.path), settings.jurisdiction)
+    database = Database(settings.catalog_location)
+    database.upgrade()
+    catalog = Catalog(database, RowSeal(zone_secrets.derived("catalog-mac")), now_ms, tenant=settings.tenant)
+    static_key = read_static_key(settings.static_key_path, create=True)
+    made = {}
+    for name, (kind, roles, purpose) in FIRST.items():
+        access_key_id = "DSTA" + hmac.new(static_key, f"first/{name}".encode(), hashlib.sha256).hexdigest()[:16].upper()
+        row = catalog.principal_named(name)
+        if row is None:
+            row = catalog.create_principal(name, kind, roles, settings.jurisdiction, [purpose], GENESIS)
+        if access_key_id not in {credential.access_key_id for credential in catalog.credentials_of(row.principal_id)}:
+            catalog.create_credential(access_key_id, row.principal_id, purpose, GENESIS)
+        made[name] = {"access_key_id": access_key_id, "secret_access_key": static_secret(static_key, access_key_id)}
+    catalog.close()
+    print(json.dumps(made))
+    return 0
+
+
+def read_static_key(path: Path, *, create: bool = False) -> bytes:
+    """The 32 bytes static secrets derive from. Made once, never replaced: replacing it would change every secret."""
+    if create and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass  # another zone of this host made it first: one key for all of them
+        finally:
+            temporary.unlink()
+    return path.read_bytes()

@@ -1,0 +1,49 @@
+"""Parts that several processes of a zone are built from."""
+
+import os
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from gateway.settings import Settings
+from vault.catalog.catalog import Catalog
+from vault.catalog.database import Database
+from vault.catalog.seal import RowSeal
+from vault.errors import Refused
+from vault.store.files import FileStore
+from vault.store.store import Store
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, UTC. The only clock of the gateway; handed to every part that needs one."""
+    return time.time_ns() // 1_000_000
+
+
+def private_directory(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.chmod(0o700)
+
+
+def open_store(settings: Settings) -> Store:
+    """The zone's store by its URL. Raises Refused("store.url") naming what is wrong with it."""
+    url = urlsplit(settings.store_location)
+    if url.scheme == "file":
+        return FileStore(Path(url.path))
+    if url.scheme == "s3":
+        from vault.store.s3 import S3Store
+
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        return S3Store.connect(
+            bucket=url.netloc, endpoint=query.get("endpoint"), region=query.get("region", ""),
+            access_key=settings.store_access_key, secret_key=settings.store_secret_key,
+        )  # fmt: skip
+    raise Refused("store.url", "DEMESNE_STORE_URL must begin with file:// or s3://")
+
+
+def open_catalog(settings: Settings, mac_key: bytes) -> Catalog:
+    return Catalog(Database(settings.catalog_location), RowSeal(mac_key), now_ms, tenant=settings.tenant)
+
+
+def holder() -> str:
+    """Who holds a lease: this process."""
+    return f"{os.uname().nodename}:{os.getpid()}"

@@ -285,7 +285,7 @@ class BrokerWorld:
     def generate(self, subject: str, key_class: str = "raw", upload_id: str | None = None) -> GeneratedKey:
         return self.broker.generate(self.scope(key_class), subject, upload_id)
 
-    def evidence(self, nonce: str, jwk: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    def evidence(self, nonce: str, jwk: dict[str, Any] | None = None, /, **changes: Any) -> dict[str, Any]:
         """Honest sample evidence for a challenge of this world; `changes` go into the binding."""
         row = self.catalog.challenges[nonce]
         binding = ExpectedBinding(nonce, row.gateway, key_thumbprint(jwk or self.jwk), row.purpose, row.scope)

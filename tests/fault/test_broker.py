@@ -1,6 +1,7 @@
 """Brokers and providers that hang, die, restart or lose a race: closed, bounded in time, nothing lost."""
 
 import secrets
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -40,16 +41,16 @@ def test_client_survives_a_restart_of_the_broker(world: BrokerWorld, tmp_path: P
         assert client.hello() == before  # through a pooled connection that has died
         attested = client.attest(nonce, "sample", world.evidence(nonce), world.jwk, world.principal_id)
     assert len(attested.seal) == 32
+    client.close()
 
 
 def test_socket_left_by_a_killed_broker_is_taken_over(world: BrokerWorld, tmp_path: Path) -> None:
     path = tmp_path / "broker.sock"
-    import socket
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(str(path))  # bound, never unlinked: what SIGKILL leaves
     with BrokerServer(world.broker, {path: Role.FRONT}):
-        assert BrokerClient(path).hello() == world.broker.hello()
+        with BrokerClient(path) as client:
+            assert client.hello() == world.broker.hello()
 
 
 def test_hung_broker_costs_the_client_its_budget_and_no_more(world: BrokerWorld, tmp_path: Path) -> None:
@@ -58,8 +59,7 @@ def test_hung_broker_costs_the_client_its_budget_and_no_more(world: BrokerWorld,
     def hang(name: str) -> None:
         release.wait(10)
 
-    with BrokerServer(world.broker, {path: Role.FRONT}):
-        client = BrokerClient(path, answer_seconds=0.2)
+    with BrokerServer(world.broker, {path: Role.FRONT}), BrokerClient(path, answer_seconds=0.2) as client:
         world.catalog.before = hang
         began = time.monotonic()
         with pytest.raises(Unavailable, match=r"broker\.timeout"):
@@ -71,8 +71,8 @@ def test_hung_broker_costs_the_client_its_budget_and_no_more(world: BrokerWorld,
 
 
 def test_hung_provider_is_unavailable_in_its_budget_and_busy_when_all_threads_hang(world: BrokerWorld) -> None:
-    release = threading.Event()
-    world.provider_raw.before = lambda _: None if release.wait(10) else None
+    release, waited = threading.Event(), list[bool]()
+    world.provider_raw.before = lambda _: waited.append(release.wait(10))
     provider = DeadlineProvider(world.provider_raw, budget_seconds=0.05, threads=2)
     version = secrets.token_hex(16)
     try:
@@ -92,13 +92,13 @@ def test_hung_provider_is_unavailable_in_its_budget_and_busy_when_all_threads_ha
 
 
 def test_hung_provider_does_not_stop_keys_whose_group_is_warm(world: BrokerWorld) -> None:
-    release = threading.Event()
+    release, waited = threading.Event(), list[bool]()
     provider = DeadlineProvider(world.provider_raw, budget_seconds=0.05)
     broker = world.restarted(provider_raw=provider)
     version = secrets.token_hex(16)
     key = broker.generate(world.scope(), version)
     session = world.attested_session()
-    world.provider_raw.before = lambda _: None if release.wait(10) else None
+    world.provider_raw.before = lambda _: waited.append(release.wait(10))
     try:
         grant = world.grant(version, session.session_id)
         assert broker.unwrap(world.scope(), version, key.wrapped, grant) == key.object_key

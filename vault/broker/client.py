@@ -9,7 +9,8 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from vault.broker import wire
 from vault.broker.protocol import Closed, answer_value, encode_bytes, receive_message, send_message
@@ -105,6 +106,14 @@ class BrokerClient:
             connections, self._idle = list(self._idle), deque()
         for connection in connections:
             connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _call(self, method: str, arguments: dict[str, Any]) -> Any:
         request = {"v": 1, "method": method, "arguments": arguments}

@@ -1,0 +1,43 @@
+package demesne.access.role_test
+
+import data.demesne.access.role
+import data.demesne.fixtures
+
+test_permits_by_role_and_class if {
+	by := role.permit with input as fixtures.analyst_reads
+	by == {"access/role:analyst"}
+}
+
+test_every_role_that_permits_is_named if {
+	document := object.union(fixtures.analyst_reads, {"principal": {"roles": ["analyst", "trainer"]}})
+	by := role.permit with input as document
+	by == {"access/role:analyst", "access/role:trainer"}
+}
+
+test_a_role_does_not_permit_outside_its_class if {
+	document := object.union(fixtures.analyst_reads, {"purpose": "stewardship"})
+	by := role.permit with input as document
+	by == set()
+}
+
+test_an_unknown_role_permits_nothing if {
+	document := object.union(fixtures.analyst_reads, {"principal": {"roles": ["king"]}})
+	by := role.permit with input as document
+	by == set()
+}
+
+# No role but the steward's may change what is permitted.
+test_only_stewards_administer if {
+	every action in ["administer", "declassify", "create-dataset", "delete-dataset"] {
+		names := {name | some name, entry in data.data.access.roles; action in entry.actions}
+		names == {"steward"}
+	}
+}
+
+test_every_action_of_a_role_is_known if {
+	every entry in data.data.access.roles {
+		every action in entry.actions {
+			action in data.data.access.actions
+		}
+	}
+}

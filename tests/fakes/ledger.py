@@ -7,7 +7,10 @@ answer lost); raising Unavailable there is how a test makes the ledger fail on e
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from lineage.errors import Unavailable
 from lineage.ledger.entry import check_entry, encode_entry, leaf_hash
@@ -30,6 +33,61 @@ def answer_lost(when: str, entry: Mapping[str, Any]) -> None:
     """The entry is recorded and the caller never learns it."""
     if when == "after":
         raise Unavailable("ledger.timeout", "fake: answer lost")
+
+
+class LedgerKey:
+    """A real Ed25519 key, with the two callables the ledger takes by injection."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self.public_key = self._key.public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message)
+
+
+def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> None:
+    """Raises cryptography's InvalidSignature."""
+    Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+
+
+def entry_id(number: int) -> str:
+    """A distinct 32-hex id for a number."""
+    return sha256(number.to_bytes(8, "big")).hexdigest()[:32]
+
+
+def intent(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A well-formed intent entry, changed as asked."""
+    name = changes.get("id", entry_id(number))
+    entry: dict[str, Any] = {
+        "v": 1, "type": "intent", "id": name, "at": "2026-11-21T21:00:00.000Z", "zone": "de", "tenant": "acme",
+        "decision": {"id": name, "allow": True, "revision": "b" * 64, "codes": []},
+        "action": "read", "interface": "s3", "dataset_id": "c" * 32, "dataset": "claims", "object": "d" * 64,
+        "version": "e" * 32, "view": "raw", "principal": "f" * 64, "purpose": "claims-risk-model", "session": "1" * 32,
+        "run": "2" * 32, "input_sha256": "3" * 64,
+        "residency": [{"what": "store", "observed": "de", "strength": "self-reported"}],
+    }  # fmt: skip
+    return entry | changes
+
+
+def outcome(of: str, number: int = 1_000_000, **changes: Any) -> dict[str, Any]:
+    """A well-formed outcome of the intent `of`."""
+    entry: dict[str, Any] = {
+        "v": 1, "type": "outcome", "id": entry_id(number), "at": "2026-11-21T21:00:01.000Z", "zone": "de",
+        "tenant": "acme", "intent": of, "status": "complete", "bytes": 10, "ranges": "whole", "reason": None,
+    }  # fmt: skip
+    return entry | changes
+
+
+def commit(number: int = 2_000_000, **changes: Any) -> dict[str, Any]:
+    """A well-formed commit of version "e"*32 of dataset claims."""
+    entry: dict[str, Any] = {
+        "v": 1, "type": "commit", "id": entry_id(number), "at": "2026-11-21T20:00:00.000Z", "zone": "de",
+        "tenant": "acme", "dataset_id": "c" * 32, "dataset": "claims", "object": "d" * 64, "version": "e" * 32,
+        "sequence": 1, "run": "9" * 32, "principal": "f" * 64, "label": "personal", "placement": ["de"], "bytes": 10,
+        "format": "parquet", "intent": None,
+    }  # fmt: skip
+    return entry | changes
 
 
 class FakeLedger:

@@ -1,4 +1,4 @@
-"""A contract document as the gateway accepts it (docs/spec/contract.md): closed, typed, each refusal names its field."""
+"""A contract as the gateway accepts it (docs/spec/contract.md): closed, typed, each refusal names its field."""
 
 import re
 from typing import Any

@@ -65,10 +65,17 @@ def payload_length(head: bytes) -> tuple[bytes, int]:
 
 
 def encode_job(job: SandboxJob) -> bytes:
-    document = asdict(job)
-    for body in document["bodies"]:
-        body["key"], body["context"] = body["key"].hex(), body["context"].hex()
-    document["pseudonym_key"] = job.pseudonym_key.hex() if job.pseudonym_key is not None else None
+    """The one place where keys become text: they are on their way to the child that needs them."""
+    document = {
+        "task": job.task, "format": job.format, "effect": job.effect, "purpose_class": job.purpose_class,
+        "pseudonym_key": job.pseudonym_key.hex() if job.pseudonym_key is not None else None,
+        "limits": asdict(job.limits),
+        "bodies": [
+            {"key": body.key.hex(), "context": body.context.hex(), "sealed_length": body.sealed_length,
+             "plain_length": body.plain_length, "commitment": body.commitment}
+            for body in job.bodies
+        ],
+    }  # fmt: skip
     return json.dumps(document).encode()
 
 

@@ -33,6 +33,7 @@ from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
 from gateway.processes.init import read_static_key
+from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.reads import Reads
 from gateway.record import Recorder
@@ -46,11 +47,10 @@ from lineage.errors import LineageError
 from lineage.ledger.client import LedgerClient
 from vault.broker.client import BrokerClient
 from vault.broker.types import Hello
-from vault.errors import Refused, Unavailable
+from vault.errors import Refused
 from vault.keys.secrets import open_token
 from vault.objects import Vault
 
-WAIT_SECONDS = 60.0
 log = structlog.get_logger("front")
 
 
@@ -80,7 +80,7 @@ class Parts:
 async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> int:
     executor = ThreadPoolExecutor(settings.read_threads, "vault")
     broker = BrokerClient(settings.broker_socket)
-    hello = await _hello(broker)
+    hello = await asyncio.to_thread(hello_when_up, broker)
     parts = await _build(settings, executor, broker, hello)
     servers = [_server(settings, parts.s3_app), _server(settings, parts.api_app)]
     loop = asyncio.get_running_loop()
@@ -177,18 +177,6 @@ def _answers(settings: Settings) -> dict[str, str]:
             probe.settimeout(0.2)
             found[name] = "ok" if probe.connect_ex(str(path)) == 0 else "no answer"
     return found
-
-
-async def _hello(broker: BrokerClient) -> Hello:
-    """The broker may start later than we do; without it there is nothing to serve."""
-    end = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            return await asyncio.to_thread(broker.hello)
-        except Unavailable:
-            if time.monotonic() > end:
-                raise
-            await asyncio.sleep(0.05)
 
 
 class _Server(uvicorn.Server):

@@ -21,6 +21,20 @@ _EPOCH_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CLASS_BYTE = {KeyClass.RAW: b"R", KeyClass.VIEW: b"V"}
 
 
+class LocalWhereabouts:
+    """Where the provider's keys are, for those who hold no credential and must not: the residency check."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def location(self) -> ProviderLocation:
+        try:
+            observed = (self._directory / "location").read_text("utf-8").strip()
+        except OSError:
+            return ProviderLocation("", "none", f"local:{self._directory}")
+        return ProviderLocation(observed, "self-reported", f"local:{self._directory}")
+
+
 class LocalProvider:
     """Epoch keys of one class, opened with that class's credential. Nothing is cached: destroyed means now."""
 
@@ -85,11 +99,7 @@ class LocalProvider:
         return EpochState.ACTIVE if self._key_path(epoch_id).exists() else EpochState.UNKNOWN
 
     def location(self) -> ProviderLocation:
-        try:
-            observed = (self._directory / "location").read_text("utf-8").strip()
-        except OSError:
-            return ProviderLocation("", "none", f"local:{self._directory}")
-        return ProviderLocation(observed, "self-reported", f"local:{self._directory}")
+        return LocalWhereabouts(self._directory).location()
 
     def __repr__(self) -> str:
         return f"<LocalProvider {self._key_class} {self._directory}>"

@@ -1,0 +1,100 @@
+"""The jobs process: the ledger's sequencer, and the duties any replica may do under a lease."""
+
+import asyncio
+import signal
+import threading
+
+import structlog
+import uvloop
+
+from gateway.jobs.duty import Duty, DutyThread
+from gateway.jobs.projection import Projection
+from gateway.jobs.residency import ResidencyCheck
+from gateway.processes.waiting import hello_when_up
+from gateway.processes.zone import holder, now_ms, open_catalog, open_store
+from gateway.record import Entry, Recorder
+from gateway.settings import Settings
+from lineage.errors import LineageError
+from lineage.ledger.client import SyncLedgerClient
+from lineage.ledger.sequencer import serve
+from vault.broker.client import BrokerClient
+from vault.errors import Unavailable, VaultError
+from vault.keys.local import LocalWhereabouts
+from vault.keys.signing import ZoneSigner, verify_signature
+from vault.objects import Vault
+from vault.residency import Located
+
+SWEEP_SECONDS = 300.0
+PROJECT_SECONDS = 0.5
+log = structlog.get_logger("jobs")
+
+
+def run_jobs(settings: Settings) -> int:
+    """Sequencer on this thread, duties on their own. A sequencer that fails ends the process: it restarts clean."""
+    signer = ZoneSigner.load_or_create(settings.signing_key_path)
+    stop = threading.Event()
+    duties = threading.Thread(target=_duties, args=(settings, stop), name="duties", daemon=True)
+
+    async def sequence() -> None:
+        ending = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ending.set)
+        await serve(
+            settings.ledger_socket, settings.ledger_dir, settings.zone_dir / "decisions", settings.zone,
+            signer.sign, signer.public_key, verify_signature, ready=duties.start, stop=ending,
+        )  # fmt: skip
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(sequence())
+    finally:
+        stop.set()
+        if duties.is_alive():
+            duties.join(5.0)
+    return 0
+
+
+def _duties(settings: Settings, stop: threading.Event) -> None:
+    broker = BrokerClient(settings.broker_socket)
+    try:
+        hello = hello_when_up(broker)
+        catalog = open_catalog(settings, hello.catalog_mac_key)
+        store = open_store(settings)
+    except VaultError as error:
+        log.warning("duties cannot start", reason=error.reason)
+        return
+    ledger = SyncLedgerClient(settings.ledger_socket, settings.zone)
+    recorder = Recorder(settings.tenant, settings.zone, hello.record_hash_key)
+
+    def append(entry: Entry) -> None:
+        try:
+            ledger.append(entry)
+        except LineageError as error:
+            raise Unavailable("ledger", error.reason) from error
+
+    provider = LocalWhereabouts(settings.zone_dir / "keys")
+    residency = ResidencyCheck(
+        catalog, settings.zone, settings.jurisdiction, [Located("store", store), Located("key-provider", provider)],
+        append, recorder, now_ms,
+    )  # fmt: skip
+    vault = Vault(store, catalog, broker, settings.zone, now_ms)
+    projection = Projection(settings, catalog)
+    threads = [
+        DutyThread(duty, catalog, holder(), stop)
+        for duty in (
+            Duty("residency", float(settings.residency_interval_seconds), residency),
+            Duty("outbox", PROJECT_SECONDS, projection),
+            Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    for thread in threads:
+        thread.join(3.0)
+
+
+def _sweep(vault: Vault) -> None:
+    while vault.sweep() == 100:
+        pass

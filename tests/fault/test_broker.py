@@ -73,7 +73,7 @@ def test_hung_broker_costs_the_client_its_budget_and_no_more(world: BrokerWorld,
 def test_hung_provider_is_unavailable_in_its_budget_and_busy_when_all_threads_hang(world: BrokerWorld) -> None:
     release, waited = threading.Event(), list[bool]()
     world.provider_raw.before = lambda _: waited.append(release.wait(10))
-    provider = DeadlineProvider(world.provider_raw, budget_seconds=0.05, threads=2)
+    provider = DeadlineProvider(world.provider_raw, budget_seconds=0.05, calls_at_once=2)
     version = secrets.token_hex(16)
     try:
         for _ in range(2):
@@ -88,7 +88,6 @@ def test_hung_provider_is_unavailable_in_its_budget_and_busy_when_all_threads_ha
         assert world.catalog.groups == {}
     finally:
         release.set()
-        provider.close()
 
 
 def test_hung_provider_does_not_stop_keys_whose_group_is_warm(world: BrokerWorld) -> None:
@@ -107,7 +106,6 @@ def test_hung_provider_does_not_stop_keys_whose_group_is_warm(world: BrokerWorld
             broker.unwrap(world.scope(), version, key.wrapped, world.grant(version, session.session_id))
     finally:
         release.set()
-        provider.close()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

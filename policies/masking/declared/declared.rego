@@ -13,4 +13,7 @@ plans := [declared |
 	declared := {"purpose_class": class, "columns": data.demesne.masking.plan.columns_for(table, input.dataset.contract.columns)}
 ]
 
-columns_named if some _ in input.dataset.contract.columns
+columns_named if {
+	is_array(input.dataset.contract.columns)
+	input.dataset.contract.columns != []
+}

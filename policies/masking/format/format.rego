@@ -8,7 +8,10 @@ import data.demesne.facts
 
 maskable if facts.nothing_named
 
-columns_named if some _ in input.dataset.contract.columns
+columns_named if {
+	is_array(input.dataset.contract.columns)
+	input.dataset.contract.columns != []
+}
 
 maskable if {
 	input.object.format in masking.formats

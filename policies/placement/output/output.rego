@@ -28,5 +28,6 @@ placement := [facts.target_zone] if {
 placement := input.run.placement if {
 	facts.writing
 	label == "none"
-	some _ in input.run.placement
+	is_array(input.run.placement)
+	input.run.placement != []
 }

@@ -1,0 +1,11 @@
+"""The server's commands of `demesne`. The client owns the command and finds these by entry point."""
+
+import typer
+
+from gateway.cli import dev, doctor, ledger, policy, run_demo
+
+
+def register(app: typer.Typer) -> None:
+    """Add `dev`, `demo`, `doctor`, `policy …` and `ledger verify|verify-receipt` to `app`."""
+    for part in (dev, run_demo, doctor, policy, ledger):
+        part.register(app)

@@ -1,4 +1,4 @@
-"""Input documents for tests of the doctrine, built as the guard builds them. One function a caller, overlays by path."""
+"""Input documents for tests of the doctrine, built as the guard builds them: a function a caller, changes by path."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from gateway.decide.decision import Allow, Decision, Deny, plan_id_of
 from gateway.decide.doctrine import Doctrine
 from gateway.decide.regorus import Regorus
@@ -48,6 +49,9 @@ FR = given.DatasetFacts(
     dataset_id="d9", name="models-fr", zone="fr", jurisdiction="fr", synthetic=True, label="personal", contract=None
 )
 
+MODEL: dict[str, Any] = {"dataset": given.MODELS, "object": given.MODEL}
+JOB = (given.TRAINER, "claims-risk-model")
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "raw without attestation": (given.analyst_reads(require_view="raw"), "attestation.required"),
     "a training key without a session": (given.trainer_reads(session=None), "attestation.required"),
@@ -58,17 +62,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "what a run read in de into fr": (given.trainer_writes(dataset=FR), "residency.placement"),
     "a stale session": (given.trainer_reads({"session.fresh": False}), "ReattestationRequired"),
     "a stale session that writes": (given.trainer_writes({"session.fresh": False}), "ReattestationRequired"),
-    "a model for an analyst": (given.analyst_reads(dataset=given.MODELS, object=given.MODEL), "label.inherited"),
+    "a model for an analyst": (given.analyst_reads(**MODEL), "label.inherited"),
     "its head as well": (
-        given.document("head", given.ANALYST, "analytics", dataset=given.MODELS, object=given.MODEL), "label.inherited",
+        given.document("head", given.ANALYST, "analytics", **MODEL), "label.inherited",
     ),
     "a closed zone": (given.analyst_reads({"zone.state": "closed"}), "residency.zone-closed"),
     "a steward who reads": (given.steward("read", object=given.PARQUET), "access.steward-reads"),
-    "a steward's head of a model": (given.steward("head", dataset=given.MODELS, object=given.MODEL), "access.not-author"),
+    "a steward's head of a model": (given.steward("head", **MODEL), "access.not-author"),
     "personal data into an open dataset": (given.trainer_writes({"dataset.label": "none"}), "flow.label"),
     "an analyst who writes": (given.document("write", given.ANALYST, "analytics"), "access.none"),
     "an analyst who declassifies": (given.document("declassify", given.ANALYST, "analytics"), "access.none"),
-    "a trainer who administers": (given.document("administer", given.TRAINER, "claims-risk-model"), "access.none"),
+    "a trainer who administers": (given.document("administer", *JOB), "access.none"),
     "a class without masking": (given.analyst_reads({"purpose": "audit"}), "purpose.not-granted"),
     "another tenant": (given.analyst_reads({"request.ref.tenant": "other"}), "access.tenant"),
     "sample evidence on real data": (given.trainer_reads({"dataset.synthetic": False}), "attestation.sample"),
@@ -76,7 +80,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a dataset out of scope": (given.trainer_reads({"session.scope": ["models"]}), "attestation.scope"),
     "a dataset of another zone": (given.analyst_reads(dataset=FR), "residency.other-zone"),
     "a session for another jurisdiction": (
-        given.document("session", given.TRAINER, "claims-risk-model", {"principal.jurisdiction": "us"}, dataset=None),
+        given.document("session", *JOB, {"principal.jurisdiction": "us"}, dataset=None),
         "residency.principal",
     ),
 }  # fmt: skip
@@ -110,14 +114,16 @@ OPEN = given.DatasetFacts(
 )
 OPEN_OBJECT = given.ObjectFacts(label="none", format="opaque", key_class="view", placement=[], written_by="s1")
 DECLASSIFIED = given.ObjectFacts(
-    label="none", format="opaque", key_class="raw", placement=["de"], written_by="t1", run="n2", declassified="review 17"
+    label="none", format="opaque", key_class="raw", placement=["de"], written_by="t1", run="n2",
+    declassified="review 17",
 )
-LIST = {"object": None}
 
 ALLOWED: dict[str, tuple[dict[str, Any], str, str]] = {
     "masked": (given.analyst_reads(), "masked", "personal"),
     "masked list": (given.document("list", given.ANALYST, "analytics"), "masked", "personal"),
-    "masked list of models": (given.document("list", given.ANALYST, "analytics", dataset=given.MODELS), "masked", "personal"),
+    "masked list of models": (
+        given.document("list", given.ANALYST, "analytics", dataset=given.MODELS), "masked", "personal",
+    ),
     "raw": (given.trainer_reads(require_view="raw"), "raw", "personal"),
     "raw head": (given.trainer_reads({"request.action": "head"}), "raw", "personal"),
     "raw list": (given.trainer_reads({"request.action": "list"}, object=None), "raw", "personal"),
@@ -130,16 +136,16 @@ ALLOWED: dict[str, tuple[dict[str, Any], str, str]] = {
     "and read after its declassification": (
         given.analyst_reads(dataset=given.MODELS, object=DECLASSIFIED), "open", "personal",
     ),
-    "a steward writes before there is a contract": (given.steward("write", {"dataset.contract": None}), "none", "personal"),
+    "a steward writes before a contract": (given.steward("write", {"dataset.contract": None}), "none", "personal"),
     "a steward verifies its upload": (given.steward("head", object=given.PARQUET), "writer", "personal"),
     "a steward lists": (given.steward("list"), "writer", "personal"),
     "a steward creates": (given.steward("create-dataset", dataset=None), "none", "personal"),
-    "a steward declassifies": (given.steward("declassify", dataset=given.MODELS, object=given.MODEL), "none", "personal"),
+    "a steward declassifies": (given.steward("declassify", **MODEL), "none", "personal"),
     "anyone reads open data": (given.analyst_reads(dataset=OPEN, object=OPEN_OBJECT), "open", "none"),
     "a steward reads open data": (given.steward("read", dataset=OPEN, object=OPEN_OBJECT), "open", "none"),
     "open data takes open data": (given.steward("write", dataset=OPEN), "none", "none"),
-    "a session is asked for": (given.document("session", given.TRAINER, "claims-risk-model", dataset=None), "none", "personal"),
-    "the ledger of a closed zone": (given.steward("ledger", {"zone.state": "closed"}, dataset=None), "none", "personal"),
+    "a session is asked for": (given.document("session", *JOB, dataset=None), "none", "personal"),
+    "a closed zone's ledger": (given.steward("ledger", {"zone.state": "closed"}, dataset=None), "none", "personal"),
 }  # fmt: skip
 
 

@@ -61,6 +61,7 @@ class FakeGateway:
     credential_seconds: int = 3600
     hook_before: Hook = field(default=lambda _method, _path: None)
     hook_after: Hook = field(default=lambda _method, _path: None)
+    answered_etag: str | None = None  # what PUT answers in place of the MD5
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     contracts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     objects: dict[tuple[str, str], StoredObject] = field(default_factory=dict)
@@ -383,7 +384,7 @@ class _S3Handler(_Handler):
         etag = f'"{hashlib.md5(self.body).hexdigest()}"'
         kind = self.headers.get("Content-Type", "binary/octet-stream")
         self.server.gateway.objects[bucket, key] = StoredObject(self.body, etag, kind, metadata, datetime.now(UTC))
-        return 200, {"ETag": etag, "x-demesne-decision": "a" * 32}, b""
+        return 200, {"ETag": self.server.gateway.answered_etag or etag, "x-demesne-decision": "a" * 32}, b""
 
     def _get(self, found: StoredObject) -> tuple[int, dict[str, str], bytes]:
         stamp = found.modified.strftime("%a, %d %b %Y %H:%M:%S GMT")

@@ -158,7 +158,10 @@ def _caller(given: Credentials | Mapping[str, str] | None) -> Credentials:
 def _known_scope(client: Client, attester: Attester) -> tuple[str, ...]:
     only_synthetic = attester.kind == "sample"
     entries = client.datasets()
-    return tuple(sorted(str(e["name"]) for e in entries if not only_synthetic or e.get("synthetic", True)))
+    names = tuple(sorted(str(e["name"]) for e in entries if not only_synthetic or e.get("synthetic", True)))
+    if not names:
+        raise Invalid("scope.empty", "there is no dataset this session could open", remedy="pass scope=[name, …]")
+    return names
 
 
 class _Steps:

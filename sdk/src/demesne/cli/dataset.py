@@ -60,8 +60,8 @@ def show(
     rows = [[_cell(column.get(key)) for key in ("name", "type", "label")] for column in columns_of(found)]
     print_table("Columns", ["name", "type", "label"], rows)
     views = found.get("views") or []
-    rows = [[_cell(view.get(key)) for key in ("key", "plan_id", "state", "progress")] for view in views]
-    print_table("Views", ["key", "plan", "state", "progress"], rows)
+    rows = [[_cell(view.get(key)) for key in ("version_id", "plan_id", "state", "progress")] for view in views]
+    print_table("Views", ["version", "plan", "state", "progress"], rows)
 
 
 def columns_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:

@@ -33,8 +33,7 @@ plans := {"revision": data.demesne_revision.serving, "value": data.demesne.main.
 appraisal := {"revision": data.demesne_revision.serving, "value": data.demesne.main.appraisal}
 """
 _CLIENT_ERRORS: Final = (
-    client_errors.ConnectionsError, client_errors.RegoParseError, client_errors.DeletePolicyError,
-    client_errors.PolicyNotFoundError, requests.exceptions.RequestException,
+    client_errors.ConnectionsError, client_errors.PolicyNotFoundError, requests.exceptions.RequestException,
 )
 
 
@@ -135,22 +134,38 @@ class Opa:
                 raise EngineUnavailable("OPA is not healthy")
             self._admin.update_or_create_data({"serving": ""}, "demesne_revision")
             wanted = {_PREFIX + path: text for path, text in bundle.modules} | {_SERVING: _SERVING_REGO}
-            for identity in self._admin.get_policies_list():
-                if identity.startswith(_PREFIX) and identity not in wanted:
-                    self._admin.delete_policy(identity)
+            wanted = {_PREFIX + path: text for path, text in bundle.modules} | {_SERVING: _SERVING_REGO}
             for root, tree in bundle.data.items():
                 self._admin.update_or_create_data(tree, root)
-            for identity, text in wanted.items():
-                # rego_compat would let the client rewrite the policy with regular expressions until it parses.
-                self._admin.update_policy_from_string(text, identity, rego_compat=False)
+            known = {identity for identity in self._admin.get_policies_list() if identity.startswith(_PREFIX)}
+            self._replace({identity: wanted.get(identity) for identity in sorted(known | wanted.keys())})
             self._admin.update_or_create_data({"serving": bundle.revision}, "demesne_revision")
-        except client_errors.RegoParseError as error:
+        except (client_errors.RegoParseError, client_errors.DeletePolicyError) as error:
             raise BundleRefused(_sentence(error)) from error
         except _CLIENT_ERRORS as error:
             raise EngineUnavailable(type(error).__name__) from error
 
+    def _replace(self, changes: dict[str, str | None]) -> None:
+        """Put each module (None: take it away). OPA compiles after every one and wants a function before its
+        callers, so what it refuses is tried again for as long as something else succeeds."""
+        while changes:
+            refused: dict[str, str | None] = {}
+            complaint: client_errors.RegoParseError | client_errors.DeletePolicyError | None = None
+            for identity, text in changes.items():
+                try:
+                    if text is None:
+                        self._admin.delete_policy(identity)
+                    else:
+                        # rego_compat would let the client rewrite the policy with regular expressions until it parses.
+                        self._admin.update_policy_from_string(text, identity, rego_compat=False)
+                except (client_errors.RegoParseError, client_errors.DeletePolicyError) as error:
+                    refused[identity], complaint = text, complaint or error
+            if complaint is not None and len(refused) == len(changes):
+                raise complaint
+            changes = refused
 
-def _sentence(error: client_errors.RegoParseError) -> str:
+
+def _sentence(error: Exception) -> str:
     """OPA's first complaint with its place."""
     for item in getattr(error, "errors", None) or ():
         place = item.get("location") or {}

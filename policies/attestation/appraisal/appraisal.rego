@@ -14,9 +14,11 @@ tier := "warning" if sample_may_be_used
 
 sample_may_be_used if {
 	sample
-	input.posture == "development"
+	development
 	scope_synthetic
 }
+
+development if input.posture == "development"
 
 sample if {
 	input.claims.kind == "sample"
@@ -37,7 +39,7 @@ reasons contains reason("attestation.no-rule", "No rule of the doctrine trusts t
 
 reasons contains reason("attestation.sample-posture", "Sample evidence is accepted in the development posture only", "run the job in a confidential machine") if {
 	sample
-	not input.posture == "development"
+	not development
 }
 
 reasons contains reason("attestation.sample-scope", "Sample evidence is accepted only when every dataset in scope is flagged synthetic, and at least one is named", "name synthetic datasets in scope, or run the job in a confidential machine") if {

@@ -10,7 +10,7 @@ package demesne.purpose.known
 import data.data.purposes
 
 deny contains reason if {
-	not purposes.purposes[input.purpose]
+	not known
 	reason := {
 		"rule": "purpose/known",
 		"code": "purpose.unknown",
@@ -18,3 +18,5 @@ deny contains reason if {
 		"remedy": "use one of the purposes of the doctrine, or have this one added to data/purposes",
 	}
 }
+
+known if purposes.purposes[input.purpose]

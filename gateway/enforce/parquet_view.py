@@ -13,6 +13,7 @@ from gateway.enforce.actions import Masker
 from gateway.enforce.columns import Extents, parquet_extents, schema_leaves
 from gateway.enforce.errors import Undecodable
 from gateway.enforce.limits import MIB, Limits, Meter
+from gateway.enforce.plain_types import plain
 from gateway.enforce.plan import Effect
 from gateway.enforce.rendered import Rendered, SinkFile, Source, SourceFile
 
@@ -98,7 +99,10 @@ def _masked(
         for field in fields:
             rule = effect.rule(field.name)
             if rule.decodes and values is not None:
-                columns.append(masker.apply(rule, values.column(field.name)))
+                column = plain(values.column(field.name))
+                # Decoded, a dictionary of one long text is as many texts as rows: only now is its size known.
+                meter.charge(0, column.nbytes)
+                columns.append(masker.apply(rule, column))
             else:
                 columns.append(masker.constant(rule, field.type, rows))
         yield pa.Table.from_arrays(columns, schema=schema)
@@ -114,7 +118,7 @@ def _batches(file: pq.ParquetFile, decoded: list[str], meter: Meter) -> Iterator
             left -= rows
         return
     for batch in file.iter_batches(batch_size=SLICE_ROWS, columns=decoded, use_threads=False):
-        meter.charge(batch.num_rows, batch.nbytes)
+        meter.charge(batch.num_rows, 0)
         batch.validate(full=True)  # text that is not UTF-8, offsets that run out of their buffer
         yield batch, batch.num_rows
 

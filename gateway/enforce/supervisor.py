@@ -1,5 +1,6 @@
 """The builder's side of a decoder child: start, feed, watch, kill. Nothing the child says is believed unchecked."""
 
+import math
 import os
 import select
 import subprocess
@@ -50,7 +51,7 @@ class Sandbox:
         self._outward = self._process.stdin.fileno()
         os.set_blocking(self._inward, False)
         os.set_blocking(self._outward, False)
-        self._deadline = 0.0
+        self._deadline = math.inf
 
     @property
     def pid(self) -> int:

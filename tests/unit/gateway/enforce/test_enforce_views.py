@@ -212,7 +212,7 @@ def test_a_range_is_charged_to_the_chunks_it_overlaps() -> None:
     extents = describe_parquet(PlainSource(raw), Limits()).source_columns
     assert [name for name, _ in extents] == [FOOTER, "a", "b", "c"]
     assert [len(parts) for _, parts in extents] == [2, 2, 2, 4]
-    b = dict((name, parts) for name, parts in extents)["b"][0]
+    b = next(parts for name, parts in extents if name == "b")[0]
     size = len(raw)
     assert columns_charged(extents, [(b[0], b[0] + 1)]) == ["b"]
     assert columns_charged(extents, [(b[0] - 1, b[0] + b[1] + 1)]) == ["a", "b", "c"]

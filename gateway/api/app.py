@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewDataset, NewSession
+from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewContract, NewDataset, NewSession
 from gateway.api.caller import problem
 from gateway.api.records import Records
 from gateway.directory import Directory
@@ -121,8 +121,8 @@ def _datasets(app: FastAPI, parts: ApiParts) -> None:
         return await parts.registry.describe(principal, name, rid)
 
     @app.put("/v1/datasets/{name}/contract")
-    async def contract(principal: Caller, rid: RequestId, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await parts.registry.set_contract(principal, name, body, rid)
+    async def contract(principal: Caller, rid: RequestId, name: str, body: NewContract) -> dict[str, Any]:
+        return await parts.registry.set_contract(principal, name, body.document, rid)
 
     @app.get("/v1/views")
     async def views(principal: Caller, rid: RequestId, dataset: str) -> list[dict[str, Any]]:

@@ -18,6 +18,10 @@ class NewDataset(Body):
     label: Literal["personal", "none"] = "personal"
 
 
+class NewContract(Body):
+    document: dict[str, Any]
+
+
 class NewChallenge(Body):
     purpose: str = Field(pattern=_NAME)
     scope: list[str] = Field(max_length=64)

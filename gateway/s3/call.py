@@ -17,8 +17,9 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-DRAIN_BYTES = 1 << 20
-DRAIN_SECONDS = 2.0
+DRAIN_BYTES = 32 << 20  # of a refused body, from a known principal: most clients hear an answer only after sending
+DRAIN_BYTES_STRANGER = 1 << 20
+DRAIN_SECONDS = 5.0
 SEND_SECONDS = 600.0  # for one piece of about 1 MiB: slower than the minimum rate of 1 KiB/s
 _VERSION_ID = re.compile(r"[0-9a-f]{32}|null").fullmatch
 
@@ -124,8 +125,8 @@ class Answer:
         body: bytes = message.get("body", b"")
         return body
 
-    async def settle(self) -> None:
-        """Before a refusal: read a little of an unread body, so that the client can hear the answer; else close.
+    async def settle(self, limit: int) -> None:
+        """Before a refusal: read up to `limit` bytes of an unread body, so that the client can hear the answer; else close.
 
         Keeping the connection with a body unread would let the body be taken for the next request.
         """
@@ -135,7 +136,7 @@ class Answer:
             try:
                 async with asyncio.timeout(DRAIN_SECONDS):
                     total = 0
-                    while not self.body_read and total < DRAIN_BYTES:
+                    while not self.body_read and total < limit:
                         total += len(await self.receive() or b"")
             except TimeoutError:
                 pass

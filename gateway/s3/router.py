@@ -11,7 +11,17 @@ from gateway.identity.errors import Unauthenticated
 from gateway.identity.request_head import RequestHead, percent_decode
 from gateway.identity.sigv4 import VerifiedRequest
 from gateway.s3.actions import choose
-from gateway.s3.call import Answer, Call, ClientGone, Face, Receive, Send, StreamAborted
+from gateway.s3.call import (
+    DRAIN_BYTES,
+    DRAIN_BYTES_STRANGER,
+    Answer,
+    Call,
+    ClientGone,
+    Face,
+    Receive,
+    Send,
+    StreamAborted,
+)
 from gateway.s3.errors import name_refused, render_failure, s3_failure
 from gateway.s3.ports import Guard
 from vault.errors import VaultError
@@ -95,7 +105,7 @@ class S3App:
             raise StreamAborted(error.code) from None
         failure = s3_failure(error)
         try:
-            await answer.settle()
+            await answer.settle(DRAIN_BYTES_STRANGER if isinstance(error, Unauthenticated) else DRAIN_BYTES)
         except ClientGone:
             return
         headers = [(b"content-type", b"application/xml")]

@@ -86,6 +86,8 @@ class FakeOpenRead:
         while at < stop:
             if self.guard.fail_stream_at is not None and self.sent >= self.guard.fail_stream_at:
                 raise self.guard.stream_failure
+            if self.guard.end_stream_at is not None and self.sent >= self.guard.end_stream_at:
+                return
             piece = self.stored.body[at : min(at + PIECE, stop)]
             self.sent += len(piece)
             yield piece
@@ -125,7 +127,7 @@ class FakeOpenPart(FakeOpenWrite):
 
 
 class FakeGuard:
-    """Fault hooks: `deny`, `fail_stream_at` + `stream_failure`, `fail_commit` ("before" | "after")."""
+    """Fault hooks: `deny`, `fail_stream_at` + `stream_failure`, `end_stream_at`, `fail_commit` ("before" | "after")."""
 
     def __init__(self, region: str = "de-1") -> None:
         self.region = region
@@ -134,6 +136,7 @@ class FakeGuard:
         self.view = "masked"
         self.deny: GatewayError | None = None
         self.fail_stream_at: int | None = None
+        self.end_stream_at: int | None = None
         self.stream_failure: Exception = Unavailable("integrity.body", "the stored bytes do not verify")
         self.fail_commit: str | None = None
         self.outcomes: list[tuple[str, str, str, int]] = []  # action, key, complete | aborted, bytes

@@ -1,26 +1,21 @@
-"""Where data really is: what each store and key provider answers, how much that is worth, and the verdict.
+"""Where a zone really is: every store and key provider is asked, each answer is an observation with its strength.
 
-A declaration is not an observation: the configured jurisdiction is only what the answers are held against.
+The zone is open only while every one of them answers a location the zone's directory maps to the zone's own
+jurisdiction. No answer, an unknown location, another jurisdiction, or nothing asked at all: closed, with the reason.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from vault.errors import VaultError
 
 STRENGTHS = ("none", "self-reported", "network", "registered", "attested")
-
-# Regions of the clouds by jurisdiction. A name that is neither here nor a jurisdiction itself matches nothing.
-REGIONS: Mapping[str, str] = {
-    "eu-central-1": "de", "eu-west-3": "fr", "eu-west-1": "ie", "eu-north-1": "se", "eu-south-1": "it",
-    "eu-south-2": "es", "eu-central-2": "ch", "eu-west-2": "gb", "us-east-1": "us", "us-east-2": "us",
-    "us-west-1": "us", "us-west-2": "us", "ca-central-1": "ca", "ap-northeast-1": "jp",
-}  # fmt: skip
+"""Weakest first. What a chain of evidence is worth is what its weakest link is worth."""
 
 
-class Answer(Protocol):
-    """What a store or key provider says of itself."""
+class Whereabouts(Protocol):
+    """What `Store.location()` and `KeyProvider.location()` answer."""
 
     @property
     def observed(self) -> str: ...
@@ -31,12 +26,14 @@ class Answer(Protocol):
 
 
 class Place(Protocol):
-    def location(self) -> Answer: ...
+    """Anything that says where it is, asked anew each time."""
+
+    def location(self) -> Whereabouts: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Something that can be asked: `what` is store | key-provider."""
+    """One thing to be asked. `what`: store | key-provider."""
 
     what: str
     place: Place
@@ -44,6 +41,8 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """`observed`: the place's own word, "" where it gave none. `reason`: why it does not match, "" where it does."""
+
     what: str
     target: str
     observed: str
@@ -52,51 +51,53 @@ class Observation:
     reason: str = ""
 
     def as_document(self) -> dict[str, Any]:
-        return {
-            "what": self.what, "target": self.target, "observed": self.observed, "strength": self.strength,
-            "matches": self.matches,
-        }  # fmt: skip
+        """For the zone's row and, less `target`, for ledger entries."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`state` open | closed; `strength` is the weakest of all answers: a chain holds no more than that."""
+    """`state` open | closed; `strength` the weakest observation's; `reason` empty when open."""
 
     state: str
     reason: str
     strength: str
 
 
-def jurisdiction_of(observed: str, regions: Mapping[str, str] = REGIONS) -> str:
-    """The jurisdiction an answer stands for; "" when it stands for none."""
-    name = observed.strip().lower()
-    return regions.get(name, name)
+def observe(
+    places: Iterable[Located], jurisdiction: str, locations: Mapping[str, str] | None = None
+) -> list[Observation]:
+    """Ask each place once. `locations`: observed word → jurisdiction, from the signed directory; a word that is not
+    in it is unknown. Without one, only a place that names the jurisdiction itself matches."""
+    known = {jurisdiction: jurisdiction} if locations is None else locations
+    return [_look(each, jurisdiction, known) for each in places]
 
 
-def observe(places: Sequence[Located], jurisdiction: str, regions: Mapping[str, str] = REGIONS) -> list[Observation]:
-    """Ask each place. One that does not answer is an observation too: of nothing, which matches nothing."""
-    found = []
-    for located in places:
-        try:
-            answer = located.place.location()
-        except VaultError as error:
-            found.append(Observation(located.what, "", "", "none", False, f"{located.what} did not say where it is"
-                                     f" ({error.reason})"))  # fmt: skip
-            continue
-        matches = answer.strength in STRENGTHS[1:] and jurisdiction_of(answer.observed, regions) == jurisdiction
-        reason = "" if matches else f"{located.what} says it is in {answer.observed or 'nowhere'}, not {jurisdiction}"
-        found.append(
-            Observation(located.what, answer.target, answer.observed, answer.strength, matches, reason)
-        )
-    return found
+def _look(asked: Located, jurisdiction: str, locations: Mapping[str, str]) -> Observation:
+    what = asked.what
+    try:
+        found = asked.place.location()
+    except VaultError as error:
+        # Not answering where it is has the same weight as answering that it is elsewhere.
+        reason = error.reason if error.reason.startswith(f"{what}.") else f"{what}.{error.reason}"
+        return Observation(what, "", "", "none", False, reason)
+    strength = found.strength if found.strength in STRENGTHS else "none"
+    lies_in = locations.get(found.observed)
+    if strength == "none" or lies_in is None:
+        return Observation(what, found.target, found.observed, strength, False, f"{what}.unknown-location")
+    if lies_in != jurisdiction:
+        return Observation(what, found.target, found.observed, strength, False, f"{what}.elsewhere")
+    return Observation(what, found.target, found.observed, strength, True)
 
 
-def verdict(observations: Sequence[Observation]) -> Verdict:
-    """Open only when there is something to ask and all of it is where it must be."""
-    if not observations:
-        return Verdict("closed", "nothing could be observed", "none")
-    wrong = [o.reason for o in observations if not o.matches]
-    weakest = min((o.strength for o in observations), key=STRENGTHS.index)
-    if wrong:
-        return Verdict("closed", "; ".join(wrong), weakest)
-    return Verdict("open", "", weakest)
+def verdict(observations: Iterable[Observation]) -> Verdict:
+    """Open only when both a store and a key provider were asked and all match."""
+    seen = list(observations)
+    strength = min((each.strength for each in seen), key=STRENGTHS.index, default="none")
+    for what in ("store", "key-provider"):
+        if not any(each.what == what for each in seen):
+            return Verdict("closed", f"{what}.not-asked", "none")
+    for each in seen:
+        if not each.matches:
+            return Verdict("closed", each.reason or f"{each.what}.unmatched", strength)
+    return Verdict("open", "", strength)

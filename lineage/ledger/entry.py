@@ -57,14 +57,14 @@ def decode_entry(encoded: bytes) -> dict[str, Any]:
     if len(encoded) > MAX_ENTRY_BYTES:
         raise Malformed("entry.size", f"{len(encoded)} bytes")
     try:
-        entry = json.loads(encoded, parse_float=_refuse_number, parse_constant=_refuse_number)
+        entry = _decoder.decode(encoded.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise Malformed("entry.json") from error
     if not isinstance(entry, dict):
         raise Malformed("entry.json", "not an object")
     check_entry(entry)
-    # Re-encoding catches repeated names, escapes and spacing: one entry has one spelling, one leaf.
-    if encode_entry(entry) != encoded:
+    # Re-encoding catches repeated names, escapes, spacing and unpaired surrogates: one entry, one spelling, one leaf.
+    if _encoder.encode(entry).encode("utf-8", "surrogatepass") != encoded:
         raise Malformed("entry.canonical", "not the RFC 8785 form")
     return entry
 
@@ -99,6 +99,15 @@ def leaf_hash(encoded: bytes) -> bytes:
 
 def _refuse_number(text: str) -> Any:
     raise Malformed("entry.value", f"number {text[:40]} is not an integer")
+
+
+def _small_integer(text: str) -> int:
+    if len(text) > 17 or not -MAX_INTEGER <= (value := int(text)) <= MAX_INTEGER:
+        raise Malformed("entry.value", "integer beyond 2^53")
+    return value
+
+
+_decoder = json.JSONDecoder(parse_float=_refuse_number, parse_int=_small_integer, parse_constant=_refuse_number)
 
 
 def _check_values(value: Any, depth: int) -> None:

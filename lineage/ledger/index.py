@@ -60,11 +60,17 @@ class IndexWriter:
     def __init__(self, directory: Path, length: int, sync: Callable[[int], None]) -> None:
         self._path = index_path(directory)
         self._length = length
+        self._added: list[bytes] = []
         self._pending: list[bytes] = []
         self._sync = sync
 
     def add(self, record: bytes) -> None:
-        self._pending.append(record)
+        self._added.append(record)
+
+    def take(self) -> None:
+        """Move what was added in front of the next `flush`; not while another thread adds."""
+        self._pending += self._added
+        self._added = []
 
     def flush(self) -> None:
         if not self._pending:

@@ -6,6 +6,7 @@ to go on from one that contradicts the signed checkpoint.
 """
 
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,8 +36,8 @@ class Publisher:
         self._sign = sign
         self._public_key = public_key
         self._sync = sync
-        self._pending: list[tuple[bytes, bytes]] = []
         self._frontier = Frontier()
+        self._adding = threading.Lock()
         make_directory(directory)
         make_directory(directory / "tile")
         make_directory(directory / "log")
@@ -47,21 +48,25 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Entries durable but not yet under a checkpoint."""
-        return len(self._pending) + self._frontier.size - self.published.size
+        return self._frontier.size - self.published.size
 
     def add(self, leaf: bytes, entry_id: str, offset: int) -> None:
-        self._pending.append((leaf, encode_record(entry_id, offset)))
+        """Hashing is done here, entry by entry: a publisher that hashed seconds of entries at once would hold
+        the interpreter while appends wait."""
+        with self._adding:
+            self._tiles.add(self._frontier.append(leaf))
+            self._index.add(encode_record(entry_id, offset))
 
     def publish(self) -> Checkpoint:
         """Cover everything added. OSError leaves the old checkpoint standing; a later call continues."""
-        pending, self._pending = self._pending, []
-        for leaf, record in pending:
-            self._tiles.add(self._frontier.append(leaf))
-            self._index.add(record)
-        if self._frontier.size != self.published.size:
+        with self._adding:
+            head = Checkpoint(self._origin, self._frontier.size, self._frontier.root())
+            self._tiles.take()
+            self._index.take()
+        if head.size != self.published.size:
             self._tiles.flush()
             self._index.flush()
-            self._write(Checkpoint(self._origin, self._frontier.size, self._frontier.root()))
+            self._write(head)
         return self.published
 
     def check(self, recent: Iterable[Stored]) -> list[Stored]:

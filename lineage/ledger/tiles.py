@@ -96,19 +96,26 @@ class TileWriter:
     def __init__(self, directory: Path, sync: Callable[[int], None]) -> None:
         self._directory = directory
         self._sync = sync
+        self._added: dict[int, list[bytes]] = {}
         self._pending: dict[int, list[bytes]] = {}
         self._written: dict[int, int] = {}
 
     def add(self, completed: list[bytes]) -> None:
         """`completed` as Frontier.append returns it: every eighth height is a hash of some level."""
         for level, value in enumerate(completed[::HEIGHT]):
-            self._pending.setdefault(level, []).append(value)
+            self._added.setdefault(level, []).append(value)
+
+    def take(self) -> None:
+        """Move what was added in front of the next `flush`; not while another thread adds."""
+        added, self._added = self._added, {}
+        for level, hashes in added.items():
+            self._pending.setdefault(level, []).extend(hashes)
 
     def set_length(self, level: int, hashes: int) -> None:
         self._written[level] = hashes
 
     def flush(self) -> None:
-        """Write and sync what was added, at its exact offset: a repeated flush writes the same bytes."""
+        """Write and sync what was taken, at its exact offset: a repeated flush writes the same bytes."""
         for level in list(self._pending):
             hashes = self._pending[level]
             start = self._written.get(level, 0)

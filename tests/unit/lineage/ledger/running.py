@@ -38,12 +38,10 @@ async def sequencer(root: Path, **options: Any) -> AsyncIterator[LedgerClient]:
     """Serve, hand out a client, stop cleanly."""
     stop, ready = asyncio.Event(), asyncio.Event()
     path = root / "s"
+    settings: dict[str, Any] = {"checkpoint_seconds": 0.05, "ready": ready.set, "stop": stop} | options
     serving = asyncio.create_task(
-        serve(
-            path, root / "ledger", root / "decisions", "de", KEY.sign, KEY.public_key, verify_ed25519,
-            **({"checkpoint_seconds": 0.05, "ready": ready.set, "stop": stop} | options),
-        )
-    )  # fmt: skip
+        serve(path, root / "ledger", root / "decisions", "de", KEY.sign, KEY.public_key, verify_ed25519, **settings)
+    )
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

@@ -1,6 +1,7 @@
 """Entries: one spelling, closed shapes."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import rfc8785
@@ -89,7 +90,7 @@ def test_impossible_ranges_are_refused(ranges: object) -> None:
         lambda e: b"\xff" + encode_entry(e),
     ],
 )  # fmt: skip
-def test_another_spelling_of_the_same_entry_is_refused(spelling) -> None:  # type: ignore[no-untyped-def]
+def test_another_spelling_of_the_same_entry_is_refused(spelling: Callable[[dict[str, object]], bytes]) -> None:
     with pytest.raises(Malformed):
         decode_entry(spelling(intent()))
 
@@ -97,9 +98,10 @@ def test_another_spelling_of_the_same_entry_is_refused(spelling) -> None:  # typ
 def test_flat_types_take_flat_fields_only() -> None:
     flat = {"v": 1, "type": "session", "id": "0" * 32, "at": "2026-11-21T21:00:00.000Z", "zone": "de", "tenant": "t"}
     check_entry(flat | {"session": "x", "fresh": True, "count": 3, "scope": ["claims"], "reason": None})
-    for wrong in ({"x": {}}, {"x": [[1]]}, {"X": 1}, {"x-y": 1}, {"x": 1.5}):
+    wrong: list[dict[str, object]] = [{"x": {}}, {"x": [[1]]}, {"X": 1}, {"x-y": 1}, {"x": 1.5}]
+    for changes in wrong:
         with pytest.raises(Malformed):
-            check_entry(flat | wrong)
+            check_entry(flat | changes)
 
 
 def test_a_leaf_is_prefixed_so_that_no_node_can_pose_as_one() -> None:

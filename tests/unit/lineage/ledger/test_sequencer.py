@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.fakes.ledger import entry_id, intent, outcome, verify_ed25519
 from tests.unit.lineage.ledger.running import KEY, check, sequencer
 
 
-def run(scenario) -> None:  # type: ignore[no-untyped-def]
+def run(scenario: Coroutine[None, None, None]) -> None:
     asyncio.run(scenario)
 
 
@@ -182,15 +183,15 @@ def test_a_failed_sync_stops_the_sequencer_and_promises_nothing(tmp_path: Path) 
 
     async def scenario() -> None:
         nonlocal failing
-        with pytest.raises(Broken) as caught:
-            async with sequencer(tmp_path, sync=sync, checkpoint_seconds=30) as client:
-                await client.append(intent(1))
-                failing = True
-                with pytest.raises(Unavailable):
-                    await client.append(intent(2))
-        assert caught.value.reason == "ledger.disk"
+        async with sequencer(tmp_path, sync=sync, checkpoint_seconds=30) as client:
+            await client.append(intent(1))
+            failing = True
+            with pytest.raises(Unavailable):
+                await client.append(intent(2))
 
-    run(scenario())
+    with pytest.raises(Broken) as caught:
+        run(scenario())
+    assert caught.value.reason == "ledger.disk"
 
 
 def test_a_clock_that_went_back_refuses(tmp_path: Path) -> None:

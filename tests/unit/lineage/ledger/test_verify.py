@@ -1,5 +1,6 @@
 """One changed byte anywhere in a copy of the ledger is found, and its place named."""
 
+import base64
 import os
 import shutil
 from pathlib import Path
@@ -8,15 +9,21 @@ import pytest
 
 from lineage.errors import Broken, Malformed, NotFound, NotVerified
 from lineage.ledger.checkpoint import (
-    Checkpoint, key_id, open_checkpoint, origin_of, sign_checkpoint, verifier_key,
-)  # fmt: skip
+    Checkpoint,
+    key_id,
+    open_checkpoint,
+    origin_of,
+    sign_checkpoint,
+    verifier_key,
+)
 from lineage.ledger.entry import encode_entry, leaf_hash
 from lineage.ledger.merkle import root_of, verify_consistency
-from lineage.ledger.proof import verify_receipt
 from lineage.ledger.promise import Promise, signed_bytes
+from lineage.ledger.proof import verify_receipt
 from lineage.ledger.reader import LedgerReader
 from lineage.ledger.segments import entries_of
 from lineage.ledger.tiles import HASH_BYTES, Resource, parse_resource
+from lineage.ledger.verify import verify_directory
 from tests.fakes.ledger import LedgerKey, entry_id, intent, verify_ed25519
 from tests.unit.lineage.ledger.running import KEY, check, write_ledger
 
@@ -133,7 +140,7 @@ def test_a_missing_file_does_not_verify(copy: Path, name: str) -> None:
 
 
 def test_missing_entries_are_named(copy: Path) -> None:
-    last = sorted((copy / "ledger" / "log").iterdir())[-1]
+    last = max((copy / "ledger" / "log").iterdir())
     first = int(last.stem)
     last.unlink()
     assert f"entry {first}" in places(copy)
@@ -148,8 +155,6 @@ def test_a_missing_segment_in_the_middle_is_named(copy: Path) -> None:
 def test_another_key_and_another_zone_do_not_verify(copy: Path) -> None:
     report = check(copy, zone="fr")
     assert [p.place for p in report.problems] == ["checkpoint"]
-    from lineage.ledger.verify import verify_directory
-
     assert not verify_directory(copy / "ledger", LedgerKey().public_key, verify_ed25519, zone="de").verified
     with pytest.raises(ValueError, match="zone or origin"):
         verify_directory(copy / "ledger", KEY.public_key, verify_ed25519)
@@ -184,10 +189,10 @@ def test_a_ledger_with_a_missing_file_does_not_start(copy: Path, name: str) -> N
 
 
 def test_a_recent_entry_that_is_not_in_the_tree_stops_the_start(copy: Path) -> None:
-    last = sorted((copy / "ledger" / "log").iterdir())[-1]
+    last = max((copy / "ledger" / "log").iterdir())
     liar = copy / "liar"
     write_ledger(liar, [intent(i, view="none") if i == 598 else intent(i) for i in range(COUNT)], segment_bytes=200_000)
-    shutil.copy(sorted((liar / "ledger" / "log").iterdir())[-1], last)
+    shutil.copy(max((liar / "ledger" / "log").iterdir()), last)
     with pytest.raises(Broken) as caught:
         write_ledger(copy, [intent(1000)])
     assert "entry 598" in caught.value.detail
@@ -241,8 +246,9 @@ def test_resource_names_are_those_of_the_specification() -> None:
     assert parse_resource("tile/0/x001/x234/067") == Resource(0, 1234067, 256)
     assert parse_resource("tile/entries/000.p/1") == Resource(None, 0, 1)
     for wrong in (
-        "tile/0/1", "tile/00/001", "tile/64/000", "tile/0/x000/001", "tile/0/001.p/256", "tile/0/001.p/0", "tile/0/001.p/01",
-        "tile/0/../000", "tile/0/000/", "/tile/0/000", "tile/0/x001/x234/x067", "tile/data/000", "tile/0/٠٠١",
+        "tile/0/1", "tile/00/001", "tile/64/000", "tile/0/x000/001", "tile/0/001.p/256", "tile/0/001.p/0",
+        "tile/0/001.p/01", "tile/0/../000", "tile/0/000/", "/tile/0/000", "tile/0/x001/x234/x067", "tile/data/000",
+        "tile/0/٠٠١",
     ):  # fmt: skip
         with pytest.raises(Malformed):
             parse_resource(wrong)
@@ -267,9 +273,7 @@ def test_checkpoints_are_signed_notes() -> None:
 
 def test_a_key_id_is_that_of_the_note_specification() -> None:
     """The example key of Go's golang.org/x/mod/sumdb/note documentation."""
-    import base64
-
-    name, wanted, key = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".split("+")
+    name, wanted, key = "PeterNeumann", "c74f20a3", "ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
     raw = base64.b64decode(key)
     assert raw[0] == 1
     assert key_id(name, raw[1:]).hex() == wanted

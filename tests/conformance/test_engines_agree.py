@@ -117,12 +117,12 @@ def questions() -> list[dict[str, Any]]:
         asked.append(road)
         for path, values in CHANGES.items():
             asked.extend(document for value in values if (document := changed(road, path, value)) is not None)
-        for path in without(road):
+        for *parents, last in without(road):
             copied = copy.deepcopy(road)
             place = copied
-            for name in path[:-1]:
+            for name in parents:
                 place = place[name]
-            del place[path[-1]]
+            del place[last]
             asked.append(copied)
     # Two changes at once, where one alone could hide the other.
     together = ["purpose", "session", "dataset.label", "object.label", "run.label", "zone.posture"]

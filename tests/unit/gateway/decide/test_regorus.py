@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_a_caller_that_goes_away_leaves_no_half_answer() -> None:
 
 def test_many_callers_get_their_own_answers() -> None:
     async def scenario(engine: Regorus) -> None:
-        answers = await asyncio.gather(*(engine.evaluate("demesne/main/decision", {"n": n}) for n in range(50)))
+        answers: list[Any] = await asyncio.gather(*(engine.evaluate("demesne/main/decision", {"n": n}) for n in range(50)))
         assert [answer["asked"]["n"] for answer in answers] == list(range(50))
 
     run(scenario, Regorus(deadline=5.0))

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.decide.decision import Allow, Decision, Deny, plan_id_of
 from gateway.decide.doctrine import Doctrine
+from gateway.decide.document import DatasetFacts, ObjectFacts
 from gateway.decide.regorus import Regorus
 from tests.fakes import decision_inputs as given
 from tests.fakes.doctrine import POLICIES
@@ -45,7 +46,7 @@ def asking() -> Iterator[Asking]:
     started.loop.close()
 
 
-FR = given.DatasetFacts(
+FR = DatasetFacts(
     dataset_id="d9", name="models-fr", zone="fr", jurisdiction="fr", synthetic=True, label="personal", contract=None
 )
 
@@ -109,11 +110,11 @@ def test_the_first_reason_is_the_one_to_act_on(case: str, asking: Asking) -> Non
     assert decision.reason.code == code
 
 
-OPEN = given.DatasetFacts(
+OPEN = DatasetFacts(
     dataset_id="d3", name="public", zone="de", jurisdiction="de", synthetic=False, label="none", contract=None
 )
-OPEN_OBJECT = given.ObjectFacts(label="none", format="opaque", key_class="view", placement=[], written_by="s1")
-DECLASSIFIED = given.ObjectFacts(
+OPEN_OBJECT = ObjectFacts(label="none", format="opaque", key_class="view", placement=[], written_by="s1")
+DECLASSIFIED = ObjectFacts(
     label="none", format="opaque", key_class="raw", placement=["de"], written_by="t1", run="n2",
     declassified="review 17",
 )

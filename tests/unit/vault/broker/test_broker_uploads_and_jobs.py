@@ -70,6 +70,15 @@ def test_upload_wrap_of_another_upload_does_not_open(world: BrokerWorld, version
         world.broker.unwrap_upload(world.scope(), version, "up-2", wrapped)
 
 
+def test_unknown_upload_or_other_zone_opens_nothing(world: BrokerWorld, version: str) -> None:
+    wrapped = upload(world, version)
+    with pytest.raises(Refused, match=r"broker\.upload"):
+        world.broker.unwrap_upload(world.scope(), version, "up-2", wrapped)
+    with pytest.raises(Refused, match=r"broker\.place"):
+        world.broker.unwrap_upload(world.scope(zone="fr"), version, UPLOAD, wrapped)
+    assert world.opened() == 0
+
+
 def job(world: BrokerWorld, version: str) -> FakeJob:
     row = FakeJob("job-1", {"dataset_id": world.dataset.dataset_id, "version_id": version})
     world.catalog.jobs[row.job_id] = row
@@ -104,6 +113,16 @@ def test_other_jobs_open_nothing(world: BrokerWorld, version: str, change: dict[
     assert caught.value.reason == reason
     assert world.opened() == 0
     assert [record["reason"] for record in world.refusals] == [reason]
+
+
+def test_leased_job_opens_nothing_of_another_tenant_or_zone(world: BrokerWorld, version: str) -> None:
+    generated = world.generate(version)
+    world.restarted()
+    job(world, version)
+    for change in ({"tenant": "other"}, {"zone": "fr"}):
+        with pytest.raises(Refused, match=r"broker\.place"):
+            world.broker.builder_unwrap(world.scope(**change), version, generated.wrapped, "job-1", 1)
+    assert world.opened() == 0
 
 
 def test_unknown_job_opens_nothing(world: BrokerWorld, version: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.broker import BrokerWorld, FakeDataset, FakeView
+from tests.fakes.broker import BrokerWorld, FakeDataset, FakeSession, FakeView
 from tests.fakes.ledger_promise import PromisingLedger, canonical
+from vault.broker.sessions import SealedSession, SessionSeal
 from vault.broker.types import GeneratedKey, Grant
 from vault.errors import Refused, Unavailable
 from vault.keys.hierarchy import KeyScope
@@ -93,6 +94,30 @@ def test_entry_that_is_not_one_canonical_intent_is_refused(stage: Stage, spoil: 
 def test_entry_with_a_version_that_is_no_id_is_refused(stage: Stage, value: object) -> None:
     with stage.refused("broker.entry"):
         stage.unwrap(stage.grant(version=value))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"more": 1},
+        {"decision": {"id": "0" * 32, "allow": True, "revision": "r1", "codes": [], "more": 1}, "id": "0" * 32},
+        {"decision": {"id": "0" * 32, "allow": True, "revision": "r1"}, "id": "0" * 32},
+        {"decision": []},
+        {"residency": ["x" * 65_536]},
+    ],
+)
+def test_canonical_entry_of_another_shape_or_size_is_refused(stage: Stage, change: dict[str, object]) -> None:
+    with stage.refused("broker.entry"):
+        stage.unwrap(stage.grant(**change))
+
+
+@pytest.mark.parametrize("missing", ["run", "input_sha256", "residency", "object", "interface"])
+def test_entry_without_a_field_is_refused(stage: Stage, missing: str) -> None:
+    document = stage.world.intent(stage.version, stage.session.session_id)
+    del document[missing]
+    entry = canonical(document)
+    with stage.refused("broker.entry"):
+        stage.unwrap(Grant(entry, stage.world.ledger.promise(entry), stage.session.session_id))
 
 
 def test_entry_whose_decision_is_another_is_refused(stage: Stage) -> None:
@@ -291,8 +316,6 @@ def test_session_row_edited_by_sql_opens_nothing(stage: Stage, change: dict[str,
 
 
 def test_session_sealed_with_a_secret_that_front_workers_hold_opens_nothing(stage: Stage) -> None:
-    from vault.broker.sessions import SealedSession, SessionSeal
-
     row = stage.session
     hello = stage.world.broker.hello()
     for known in (hello.catalog_mac_key, hello.token_key, hello.record_hash_key, hello.decision_key):
@@ -305,6 +328,70 @@ def test_session_sealed_with_a_secret_that_front_workers_hold_opens_nothing(stag
         stage.world.edit_session(row, attested_at=row.attested_at + 1, attestation_seal=forged)
         with stage.refused("session.seal"):
             stage.unwrap(stage.grant())
+
+
+def sealed_by_the_broker(stage: Stage, **changes: object) -> FakeSession:
+    """A row that this very broker would have sealed, had it attested what `changes` say."""
+    row = replace(stage.session, **changes)  # type: ignore[arg-type]
+    seal = SessionSeal(stage.world.parts.secrets.derived("session-seal"), tenant="main", zone="de").seal(
+        SealedSession(
+            row.session_id, row.principal_id, row.purpose, row.scope, row.kind, row.claims, row.key_thumbprint,
+            row.attested_at,
+        )
+    )  # fmt: skip
+    return replace(row, attestation_seal=seal)
+
+
+def test_identity_session_opens_nothing_however_sealed(stage: Stage) -> None:
+    stage.world.catalog.sessions[stage.session.session_id] = sealed_by_the_broker(stage, kind="identity")
+    with stage.refused("session.kind"):
+        stage.unwrap(stage.grant())
+
+
+def test_another_session_answered_in_this_ones_place_opens_nothing(stage: Stage) -> None:
+    sessions = stage.world.catalog.sessions
+    sessions[stage.session.session_id] = stage.world.attested_session()
+    with stage.refused("session.seal"):
+        stage.unwrap(stage.grant())
+
+
+def test_session_sealed_for_another_zone_opens_nothing(stage: Stage) -> None:
+    row = stage.session
+    seal = SessionSeal(stage.world.parts.secrets.derived("session-seal"), tenant="main", zone="fr").seal(
+        SealedSession(
+            row.session_id, row.principal_id, row.purpose, row.scope, row.kind, row.claims, row.key_thumbprint,
+            row.attested_at,
+        )
+    )  # fmt: skip
+    stage.world.edit_session(row, attestation_seal=seal)
+    with stage.refused("session.seal"):
+        stage.unwrap(stage.grant())
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"hardware": True},
+        {"synthetic_only": False},
+        {"hardware": True, "synthetic_only": None},
+        {"hardware": 1, "synthetic_only": False},
+        {"hardware": "true", "synthetic_only": False},
+    ],
+)
+def test_claims_that_do_not_say_hardware_open_synthetic_data_only(tmp_path: Path, claims: dict[str, object]) -> None:
+    stage = Stage(tmp_path, synthetic=False)
+    stage.world.catalog.sessions[stage.session.session_id] = sealed_by_the_broker(stage, claims=claims)
+    with stage.refused("attest.synthetic-only"):
+        stage.unwrap(stage.grant())
+
+
+def test_hardware_claims_open_what_is_not_synthetic_in_production(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, synthetic=False)
+    stage.world.restarted(policy=replace(stage.world.parts.policy, posture="production"))
+    claims = {"kind": "tdx", "hardware": True, "synthetic_only": False}
+    stage.world.catalog.sessions[stage.session.session_id] = sealed_by_the_broker(stage, claims=claims)
+    assert stage.unwrap(stage.grant()) == stage.key.object_key
 
 
 def test_revoked_session_opens_nothing(stage: Stage) -> None:

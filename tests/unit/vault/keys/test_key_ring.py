@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.broker import BrokerWorld
-from vault.errors import NotFound, Refused, VaultError
+from vault.errors import Broken, NotFound, Refused, VaultError
 from vault.keys.hierarchy import KeyRing, KeyScope
 from vault.keys.provider import KeyClass
 
@@ -67,6 +67,14 @@ def test_wrap_moved_to_another_group_does_not_open(world: BrokerWorld, ring: Key
     _, other = ring.new_object_key(world.scope(), subject)
     with pytest.raises(Refused, match=r"wrap\.context"):
         ring.unwrap(world.scope(), subject, replace(wrapped, group_id=other.group_id))
+
+
+def test_group_of_another_epoch_answered_by_the_catalog_is_not_filled(world: BrokerWorld, ring: KeyRing) -> None:
+    ring.new_object_key(world.scope("view"), secrets.token_hex(16))
+    (other,) = world.catalog.groups.values()
+    world.catalog.reserve_group = lambda *_, **__: other  # type: ignore[method-assign]
+    with pytest.raises(Broken, match=r"key\.group"):
+        ring.new_object_key(world.scope(), secrets.token_hex(16))
 
 
 def test_unknown_group_is_not_found(world: BrokerWorld, ring: KeyRing) -> None:

@@ -114,7 +114,8 @@ def test_a_caller_that_goes_away_leaves_no_half_answer() -> None:
 
 def test_many_callers_get_their_own_answers() -> None:
     async def scenario(engine: Regorus) -> None:
-        answers: list[Any] = await asyncio.gather(*(engine.evaluate("demesne/main/decision", {"n": n}) for n in range(50)))
+        asked = [engine.evaluate("demesne/main/decision", {"n": n}) for n in range(50)]
+        answers: list[Any] = await asyncio.gather(*asked)
         assert [answer["asked"]["n"] for answer in answers] == list(range(50))
 
     run(scenario, Regorus(deadline=5.0))

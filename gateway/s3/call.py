@@ -126,7 +126,7 @@ class Answer:
         return body
 
     async def settle(self, limit: int) -> None:
-        """Before a refusal: read up to `limit` bytes of an unread body, so that the client can hear the answer; else close.
+        """Before a refusal: read up to `limit` bytes of an unread body, so that the answer is heard; else close.
 
         Keeping the connection with a body unread would let the body be taken for the next request.
         """

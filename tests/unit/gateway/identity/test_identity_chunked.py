@@ -105,9 +105,11 @@ def test_signed_chunk_is_held_until_it_is_verified() -> None:
     bent = bytearray(encode_signed(BODY, len(BODY)))
     bent[-200] ^= 1
     released: list[object] = []
+    last = len(bent) - 1000
+    for i in range(0, last, 1000):
+        released += decoder.feed(bytes(bent[i : i + 1000]))
     with pytest.raises(Unauthenticated):
-        for i in range(0, len(bent), 1000):
-            released += decoder.feed(bytes(bent[i : i + 1000]))
+        decoder.feed(bytes(bent[last - last % 1000 :]))
     assert released == []
 
 

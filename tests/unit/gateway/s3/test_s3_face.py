@@ -274,8 +274,10 @@ def test_listing_echoes_and_encodes(app: S3App, guard: FakeGuard) -> None:
         (b"", "MalformedXML"),
         (b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>", "MalformedXML"),
         (
-            b"<CompleteMultipartUpload><Part><PartNumber>2</PartNumber><ETag>a</ETag></Part>"
-            b"<Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>",
+            (
+                b"<CompleteMultipartUpload><Part><PartNumber>2</PartNumber><ETag>a</ETag></Part>"
+                b"<Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>"
+            ),
             "InvalidPartOrder",
         ),
         (
@@ -339,3 +341,12 @@ def test_unauthenticated_are_counted_and_reach_no_guard(guard: FakeGuard) -> Non
     assert run(app, "GET", "/claims/k").code == "RequestTimeTooSkewed"
     assert heard == [("RequestTimeTooSkewed", "127.0.0.1")]
     assert guard.required == []
+
+
+@pytest.mark.parametrize("size", [3 << 20, 9 << 20])
+def test_stream_that_ends_early_leaves_the_app(app: S3App, guard: FakeGuard, size: int) -> None:
+    guard.put("claims", "k", b"x" * size)
+    guard.end_stream_at = 1 << 20
+    response = run(app, "GET", "/claims/k")
+    assert isinstance(response.error, StreamAborted)
+    assert not response.ended

@@ -5,7 +5,10 @@ import pytest
 from gateway.errors import BadRequest
 from gateway.s3 import xml
 
-GOOD = b'<?xml version="1.0"?><Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Object><Key> a&amp;b </Key></Object></Delete>'
+GOOD = (
+    b'<?xml version="1.0"?><Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    b"<Object><Key> a&amp;b </Key></Object></Delete>"
+)
 
 
 def test_parses_with_and_without_the_namespace() -> None:

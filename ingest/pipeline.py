@@ -95,6 +95,8 @@ class Report:
             "contract_status": self.contract_status,
             "contract": self.contract,
             "files": [{name: getattr(entry, name) for name in FileReport.__slots__} for entry in self.files],
+            "written": [entry.key for entry in self.files if entry.status == "written"],
+            "unchanged": [entry.key for entry in self.files if entry.status == "unchanged"],
             "rows": sum(entry.rows for entry in self.files),
             "bytes": sum(entry.size for entry in self.files),
             "quarantined_rows": sum(entry.quarantined for entry in self.files),

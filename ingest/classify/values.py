@@ -174,7 +174,7 @@ def mentions(text: str) -> str | None:
         return "name"
     if any(has_given_name(found.group()) for found in _WORDS_IN_TEXT.finditer(text)):
         return "name"
-    return "address" if _STREET.search(text) and _TOWN.search(text) else None
+    return "address" if _TOWN.search(text) and _STREET.search(text) else None  # the cheap pattern first
 
 
 def fold(text: str) -> str:

@@ -90,7 +90,7 @@ def _take(source: SourceFile, tally: _Tally, record: _Record, names: list[str]) 
     if fields is None:
         tally.set_aside(record, record.reason)
         tally.run.clear()
-    elif not fields or (len(names) > 1 and fields == [""]):
+    elif fields in ([], [""]) and len(names) > 1:
         tally.keep(record)  # blank lines mean nothing to any reader
     elif len(fields) != len(names):
         tally.set_aside(record, f"{len(fields)} columns where the header has {len(names)}")
@@ -200,6 +200,11 @@ def _record(group: list[_Line], delimiter: str) -> _Record:
 
 def _parse(text: str, delimiter: str) -> tuple[list[str] | None, str]:
     """One record's fields, or None and why. Strict: `"abc"def` is an error and not `abcdef`."""
+    if '"' not in text:  # most rows: a split says the same, four times as fast
+        line = text.removesuffix("\n").removesuffix("\r")
+        if "\r" in line or "\n" in line:
+            return None, "a line break inside a field without quotes"
+        return line.split(delimiter), ""
     try:
         rows = list(csv.reader((text,), delimiter=delimiter, strict=True))
     except csv.Error as error:

@@ -161,12 +161,19 @@ def _kind(message: str) -> str:
 
 def _lines(columns: list[pa.Array]) -> bytes:
     """Rows as CSV text with minimal quotes; made of visible values only, and cut to them."""
-    cells = []
-    for column in columns:
-        quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
-        cells.append(pc.if_else(pc.match_substring_regex(column, _NEEDS_QUOTES), quoted, column))
+    cells = [_quoted(column) for column in columns]
     # A line that is empty would be skipped by readers: a lone null is written as a quoted empty cell.
     absent = '""' if len(columns) == 1 else ""
     rows = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement=absent)
     lines = pc.binary_join_element_wise(rows, "\n", "")
-    return b"".join(line.encode() for line in lines.to_pylist())
+    # A kernel's fresh result lies in one piece from its start: the buffer, cut to the lines, is the text.
+    total = pc.sum(pc.binary_length(lines)).as_py()
+    return bytes(memoryview(lines.buffers()[2])[:total])
+
+
+def _quoted(column: pa.Array) -> pa.Array:
+    needs = pc.match_substring_regex(column, _NEEDS_QUOTES)
+    if not pc.any(needs).as_py():
+        return column
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
+    return pc.if_else(needs, quoted, column)

@@ -7,6 +7,7 @@ over standard input and output, and says of an error only a reason of the closed
 import json
 import os
 import sys
+import threading
 
 from gateway.enforce.confinement import confine_calls, confine_process
 
@@ -35,30 +36,44 @@ def main() -> int:
 
 
 class Pipe:
-    """Blocking frames over the two descriptors. Nothing else of the process is open."""
+    """Blocking frames over the two descriptors. Nothing else of the process is open.
+
+    Arrow reads ahead on a thread of its own while the main one writes: a frame is whole before the next begins,
+    and a question keeps the pipe until its answer is there.
+    """
 
     def __init__(self, inward: int = 0, outward: int = 1) -> None:
         self._inward = inward
         self._outward = outward
         self._data = bytearray()
+        self._turn = threading.RLock()
+
+    def ask(self, kind: bytes, payload: bytes) -> tuple[bytes, bytes]:
+        """Send a frame and receive the answer to it."""
+        with self._turn:
+            self.send(kind, payload)
+            return self.receive()
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         from gateway.enforce.protocol import frame
 
-        self.flush()
-        self._write(frame(kind, payload))
+        with self._turn:
+            self.flush()
+            self._write(frame(kind, payload))
 
     def data(self, piece: bytes) -> None:
         """Masked plaintext, gathered into frames of 256 KiB."""
-        self._data += piece
-        while len(self._data) >= _DATA_FRAME:
-            self._put(bytes(self._data[:_DATA_FRAME]))
-            del self._data[:_DATA_FRAME]
+        with self._turn:
+            self._data += piece
+            while len(self._data) >= _DATA_FRAME:
+                self._put(bytes(self._data[:_DATA_FRAME]))
+                del self._data[:_DATA_FRAME]
 
     def flush(self) -> None:
-        if self._data:
-            self._put(bytes(self._data))
-            self._data.clear()
+        with self._turn:
+            if self._data:
+                self._put(bytes(self._data))
+                self._data.clear()
 
     def receive(self) -> tuple[bytes, bytes]:
         from gateway.enforce.protocol import HEAD, payload_length

@@ -64,8 +64,7 @@ class Work:
         return Rendered(rows=0)
 
     def _ask(self, body: int, offset: int, length: int) -> bytes:
-        self._pipe.send(protocol.READ, read_request(body, offset, length))
-        kind, sealed = self._pipe.receive()
+        kind, sealed = self._pipe.ask(protocol.READ, read_request(body, offset, length))
         if kind != protocol.SEALED or len(sealed) != length:
             raise BrokenPipeError
         return sealed

@@ -5,6 +5,7 @@ whatever the decoder makes of the exception it sees.
 """
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 
 from gateway.enforce.errors import Undecodable
@@ -17,13 +18,14 @@ _SPAN = MAX_READ // 2  # plaintext per request; sealed bytes are a little more
 
 
 class SealedSource:
-    """Source over bodies in order. `ask(body, offset, length)` gives sealed bytes. One caller at a time."""
+    """Source over bodies in order. `ask(body, offset, length)` gives sealed bytes. Safe from several threads."""
 
     def __init__(self, bodies: Sequence[SealedBody], ask: Callable[[int, int, int], bytes]) -> None:
         self._bodies = bodies
         self._ask = ask
         self._openers: dict[int, BodyOpener] = {}
         self._starts = [sum(body.plain_length for body in bodies[:i]) for i in range(len(bodies) + 1)]
+        self._turn = threading.Lock()
         self.failed = False
 
     @property
@@ -32,6 +34,10 @@ class SealedSource:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly `length` verified bytes. Raises Undecodable("sealed.unverified"), then for ever."""
+        with self._turn:
+            return self._read_at(offset, length)
+
+    def _read_at(self, offset: int, length: int) -> bytes:
         if self.failed:
             raise Undecodable("sealed.unverified")
         if offset < 0 or offset + length > self.size:

@@ -52,6 +52,7 @@ class Sandbox:
         os.set_blocking(self._inward, False)
         os.set_blocking(self._outward, False)
         self._deadline = math.inf
+        self._greeted = False
 
     @property
     def pid(self) -> int:
@@ -86,7 +87,7 @@ class Sandbox:
         child); errors of the three callables pass.
         """
         self._deadline = time.monotonic() + self._job
-        self._greet()
+        self.greet()
         self._send(protocol.JOB, protocol.encode_job(job))
         lengths = tuple(body.sealed_length for body in job.bodies)
         left = job.limits.decoded(job.size)
@@ -109,12 +110,17 @@ class Sandbox:
             else:
                 protocol.refuse()
 
-    def _greet(self) -> None:
+    def greet(self) -> None:
+        """Wait until the child is loaded and locked in. Raises SandboxFailed("sandbox.confinement") if it is not
+        locked in as `required`. `run` does this by itself."""
+        if self._greeted:
+            return
         kind, payload = self._receive(START_SECONDS)
         if kind != protocol.HELLO:
             protocol.refuse()
         if not self._required <= protocol.decode_hello(payload):
             raise SandboxFailed("sandbox.confinement")
+        self._greeted = True
 
     def _receive(self, patience: float) -> tuple[bytes, bytes]:
         until = min(self._deadline, time.monotonic() + patience)

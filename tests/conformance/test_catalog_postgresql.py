@@ -1,0 +1,146 @@
+"""The catalog on a real PostgreSQL: the same calls, the same answers, across connections."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text, update
+
+from tests.fakes.clock import Clock
+from tests.fakes.key_holder import KeyHolder, grant
+from tests.fakes.postgresql import available, postgresql
+from tests.fakes.store import MemoryStore
+from tests.fakes.vault_world import FACTS, MAC_KEY, RECORD, RUN, WRITER
+from vault.catalog import tables
+from vault.catalog.catalog import Catalog
+from vault.catalog.database import Database
+from vault.catalog.rows import VersionRow
+from vault.catalog.seal import RowSeal
+from vault.catalog.versions import NewView, Precondition
+from vault.errors import Conflict, Refused
+from vault.objects import Vault
+
+pytestmark = [pytest.mark.servers, pytest.mark.skipif(not available(), reason="PostgreSQL is not installed")]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with postgresql() as running:
+        Database(running).upgrade()
+        yield running
+
+
+@pytest.fixture
+def catalog(url: str) -> Iterator[Catalog]:
+    database = Database(url)
+    yield Catalog(database, RowSeal(MAC_KEY), Clock())
+    with database.write() as connection:
+        for table in tables.metadata.sorted_tables:
+            connection.execute(text(f'TRUNCATE "{table.name}"'))
+    database.close()
+
+
+@pytest.fixture
+def vault(catalog: Catalog) -> Vault:
+    catalog.create_dataset("claims", "de", "personal", True, RECORD)
+    return Vault(MemoryStore(), catalog, KeyHolder(), "de", Clock())  # type: ignore[arg-type]
+
+
+def put(vault: Vault, key: str, data: bytes, **commit: object) -> VersionRow:
+    writer = vault.begin(vault.catalog.dataset("claims"), key, "raw", "", {})
+    writer.write(data)
+    sealed = writer.finish(FACTS)
+    return vault.commit(sealed, written_by=WRITER, run_id=RUN, record=RECORD, **commit)  # type: ignore[arg-type]
+
+
+def test_an_object_there_and_back_and_gone(vault: Vault) -> None:
+    row = put(vault, "k", b"rows", views=[NewView("plan1", "b1")])
+    assert vault.catalog.latest(row.dataset_id, "k") == row
+    assert b"".join(vault.open(row, "k", grant()).stream()) == b"rows"
+    view = vault.catalog.view(row.version_id, "plan1")
+    assert view is not None
+    ready = vault.put_view(row, view, [b"masked"], "", RECORD)
+    assert b"".join(vault.open(ready, "k", grant()).stream()) == b"masked"
+    assert vault.catalog.put_delete(row.dataset_id, "k", WRITER, RUN, RECORD).removed is not None
+    assert vault.catalog.latest(row.dataset_id, "k") is None
+
+
+def test_keys_are_listed_by_their_bytes(vault: Vault) -> None:
+    keys = ["b", "a", "B", "ä", "a/b", "a-b", "A", "\U0001f600", "\ue000"]
+    for key in keys:
+        put(vault, key, b"x")
+    dataset_id = vault.catalog.dataset("claims").dataset_id
+    found = [row.key for row in vault.catalog.list_versions_page(dataset_id)]
+    assert found == sorted(keys, key=lambda key: key.encode())
+    page = vault.catalog.list_page(dataset_id, delimiter="/", limit=4)
+    assert ([row.key for row in page.versions], page.common_prefixes) == (["A", "B", "a", "a-b"], ())
+
+
+def test_of_many_at_once_one_is_first_and_sequences_have_no_gap(vault: Vault) -> None:
+    won: list[VersionRow] = []
+    lost: list[Conflict] = []
+
+    def write(number: int) -> None:
+        try:
+            won.append(put(vault, "k", b"%d" % number, expect=Precondition(if_none_match="*")))
+        except Conflict as error:
+            lost.append(error)
+        put(vault, f"own-{number}", b"x")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert (len(won), len(lost)) == (1, 7)
+    dataset = vault.catalog.dataset("claims")
+    found = [row.sequence for row in vault.catalog.snapshots(dataset.dataset_id)]
+    assert found == list(range(1, 10))
+
+
+def test_a_job_is_leased_once(catalog: Catalog) -> None:
+    for number in range(20):
+        catalog.enqueue("view", {"n": number})
+    taken: list[str] = []
+
+    def work() -> None:
+        while (job := catalog.lease(["view"], "me", 60_000)) is not None:
+            taken.append(job.job_id)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(taken) == len(set(taken)) == 20
+
+
+def test_a_challenge_is_consumed_once(catalog: Catalog) -> None:
+    now = catalog.now()
+    catalog.add_challenge(
+        nonce="n", principal_id=WRITER, purpose="p", scope=("a",), gateway="g", expires_at=now + 1000
+    )
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(catalog.consume_challenge("n", now))) for _ in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len([each for each in found if each is not None]) == 1
+
+
+def test_an_edited_row_is_refused(vault: Vault) -> None:
+    put(vault, "k", b"rows")
+    with vault.catalog._database.write() as connection:
+        connection.execute(update(tables.object_version).values(label="none"))
+    with pytest.raises(Refused, match=r"catalog\.row-edited"):
+        vault.catalog.latest(vault.catalog.dataset("claims").dataset_id, "k")
+
+
+def test_a_transaction_that_failed_does_not_spoil_the_next(catalog: Catalog) -> None:
+    catalog.create_dataset("claims", "de", "none", False, RECORD)
+    for _ in range(3):
+        with pytest.raises(Conflict, match=r"dataset\.exists"):
+            catalog.create_dataset("claims", "de", "none", False, RECORD)
+    assert catalog.create_dataset("other", "de", "none", False, RECORD).name == "other"
+    assert len(catalog.datasets()) == 2

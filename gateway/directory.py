@@ -1,7 +1,8 @@
 """The signed directory: the only thing zones share. Names, jurisdictions and endpoints, nothing about data."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vault.errors import Refused
@@ -20,7 +21,10 @@ class ZoneEntry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
+    """`locations`: what a store may answer when asked where it is (a cloud region), and the jurisdiction it means."""
+
     zones: tuple[ZoneEntry, ...] = ()
+    locations: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> ZoneEntry | None:
         return next((zone for zone in self.zones if zone.name == name), None)
@@ -47,4 +51,4 @@ def read_directory(path: Path | None, public_key_hex: str) -> Directory:
     body = json.loads(document)
     if body.get("v") != 1:
         raise Refused("directory.format", "unknown version")
-    return Directory(tuple(ZoneEntry(**entry) for entry in body["zones"]))
+    return Directory(tuple(ZoneEntry(**entry) for entry in body["zones"]), dict(body.get("locations", {})))

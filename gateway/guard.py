@@ -26,6 +26,7 @@ from gateway.directory import Directory
 from gateway.errors import Conflict, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
 from gateway.facts import Facts, FactsReader, decision_input
 from gateway.identity.principal import Principal
+from gateway.plans import view_given
 from gateway.record import Recorder, Subject, rfc3339
 from lineage.errors import LineageError
 from lineage.ledger.client import Ledger
@@ -116,16 +117,17 @@ class Guard:
             action=action, interface=interface, dataset_id=facts.dataset.dataset_id if facts.dataset else None,
             dataset=dataset, key=key, version=facts.version.version_id if facts.version else version_id,
         )  # fmt: skip
+        view = view_given(decision, facts.version) if isinstance(decision, Allow) else "none"
         entry = self.recorder.intent(
             decision, principal, subject, at=now, run=facts.run.run_id, document=encoded,
-            residency=facts.zone.observed,
+            residency=facts.zone.observed, view=view,
         )  # fmt: skip
         sealed = seal_blob(self._decision_key, encoded, decision.decision_id.encode())
         promise = await self.append(entry, sealed)
         if isinstance(decision, Deny):
             raise self._refusal(decision, facts)
         self._check_here(decision, facts, dataset, absent_dataset)
-        return Admission(decision, facts, encode_entry(entry), promise, decision.view_name)
+        return Admission(decision, facts, encode_entry(entry), promise, view)
 
     async def append(self, entry: dict[str, Any], sealed: bytes = b"") -> Promise:
         """Step 5. Raises Unavailable: without a durable record nothing is answered."""

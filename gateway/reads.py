@@ -6,10 +6,10 @@ from typing import Literal
 
 import structlog
 
-from gateway.decide.decision import plan_id_of
 from gateway.errors import BadRequest, Denied, GatewayError, NotFound, Unavailable
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
+from gateway.plans import IDENTITY_PLAN, declassified
 from gateway.record import coalesce
 from gateway.s3.ports import Buffer, ListedObject, Listing
 from lineage.errors import LineageError
@@ -21,8 +21,6 @@ from vault.objects import Vault
 from vault.reading import SealedReader
 from vault.ref import DatasetRef, ObjectRef
 
-IDENTITY_EFFECT = {"identity": True}
-IDENTITY_PLAN = plan_id_of(IDENTITY_EFFECT)
 RECHECK_BYTES = 4 << 20
 Row = VersionRow | ViewRow
 log = structlog.get_logger(__name__)
@@ -241,7 +239,7 @@ class Reads:
             return [_listed(v, v) for v in versions if v.written_by == principal.principal_id]
         if view == "raw":
             return [_listed(v, v) for v in versions]
-        identity = self._catalog.views_of([v.version_id for v in versions if _declassified(v)], IDENTITY_PLAN)
+        identity = self._catalog.views_of([v.version_id for v in versions if declassified(v)], IDENTITY_PLAN)
         masked: dict[str, ViewRow] = {}
         if view == "masked" and admission.allow.plan_id:
             masked = self._catalog.views_of([v.version_id for v in versions], admission.allow.plan_id)
@@ -264,10 +262,6 @@ class Reads:
 
 def _next(slabs: Iterator[Buffer]) -> Buffer | None:
     return next(slabs, None)
-
-
-def _declassified(version: VersionRow) -> bool:
-    return version.label == "none" and version.key_class == "raw"
 
 
 def _listed(version: VersionRow, row: Row) -> ListedObject:

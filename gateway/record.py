@@ -59,7 +59,7 @@ class Recorder:
         run: str | None,
         document: bytes,
         residency: Sequence[dict[str, str]],
-        view: str | None = None,
+        view: str,
     ) -> Entry:
         """The entry that must be durable before anything is answered. `document` is the canonical decision input."""
         allow = isinstance(decision, Allow)
@@ -82,7 +82,7 @@ class Recorder:
             "dataset": subject.dataset,
             "object": record_hash(self._key, "object", subject.key) if subject.key is not None else None,
             "version": subject.version,
-            "view": view or (decision.view_name if isinstance(decision, Allow) else "none"),
+            "view": view,
             "principal": self.principal(principal.principal_id),
             "purpose": principal.purpose,
             "session": principal.session.session_id if principal.session else None,

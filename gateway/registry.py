@@ -13,14 +13,13 @@ from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.identity.tokens import static_secret
 from gateway.jobs.builder import BUILDER_VERSION
-from gateway.reads import IDENTITY_EFFECT, IDENTITY_PLAN
+from gateway.plans import DECLASSIFIED, IDENTITY_EFFECT, IDENTITY_PLAN
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import DatasetRow, ViewRow
 from vault.catalog.versions import NewView
 from vault.ref import DatasetRef
 
 KINDS = frozenset({"person", "workload", "service"})
-DECLASSIFIED = "declassified"  # the purpose class of the identity plan, which no doctrine declares
 ROLES = frozenset({"steward", "analyst", "trainer"})
 
 

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         return self.zone_dir / "ledger"
 
     @property
+    def lineage_graph(self) -> Path:
+        return self.zone_dir / "lineage.sqlite3"
+
+    @property
     def run_dir(self) -> Path:
         """Where the zone's sockets are; a short path, because a socket's name holds 108 bytes."""
         inside = self.zone_dir / "run"

@@ -14,7 +14,7 @@ from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.jobs.builder import BUILDER_VERSION
-from gateway.reads import IDENTITY_PLAN
+from gateway.plans import IDENTITY_PLAN
 from gateway.s3.ports import (
     Buffer,
     Deleted,

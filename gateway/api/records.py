@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import NotFound
+from gateway.errors import BadRequest, NotFound
 from lineage.errors import LineageError
+from lineage.errors import NotFound as NotInGraph
 from lineage.ledger.reader import LedgerReader
+from lineage.questions import Lineage
+from lineage.tree import dataset_tree, run_tree
 
 
 class Records:
@@ -39,7 +42,18 @@ class Records:
         return list(reversed(self._reader.entries(max(0, size - limit), size)))
 
     def lineage(self, dataset: str | None, run: str | None) -> dict[str, Any]:
-        raise NotFound("NotReady", "lineage is not projected yet")
+        """Nodes and edges around a dataset or a run, and the same as a tree."""
+        if (dataset is None) == (run is None):
+            raise BadRequest("InvalidArgument", "dataset, run: name exactly one of them")
+        try:
+            found = Lineage(self._graph).neighbourhood(dataset=dataset, run=run)
+            tree = dataset_tree(self._graph, dataset) if dataset is not None else run_tree(self._graph, run or "")
+        except NotInGraph as error:
+            raise NotFound(
+                "NoSuchLineage", "Nothing is known of it yet", rule=error.reason,
+                remedy="lineage follows the ledger within seconds; check the name",
+            ) from error  # fmt: skip
+        return found | {"tree": tree.as_document()}
 
     def events(self, limit: int) -> list[dict[str, Any]]:
-        raise NotFound("NotReady", "lineage is not projected yet")
+        return Lineage(self._graph).events(limit)

@@ -81,6 +81,7 @@ class Doctrine:
         self._revision = ""
         self._loaded_at: int | None = None
         self._refused: RefusedBundle | None = None
+        self._refused_revision = ""
         self._reloading = asyncio.Lock()
 
     @property
@@ -98,18 +99,31 @@ class Doctrine:
         async with self._reloading:
             try:
                 bundle = await asyncio.to_thread(read_bundle, self._bundle_dir)
-                if bundle.revision == self._revision:
-                    self._refused = None
+                # An OPA server may have been restarted under us, and then has nothing.
+                if bundle.revision == self._revision and await self._engine.serving() == bundle.revision:
+                    self._refused, self._refused_revision = None, ""
                     return True
+                if bundle.revision == self._refused_revision:
+                    return False
+                self._refused_revision = bundle.revision
                 if not self._engine.any_builtin:
                     check_builtins(bundle)
                 self._revision = await self._engine.load(bundle)
+            except BundleRefused as error:
+                return self._refuse(str(error))
             except (BundleUnreadable, EngineError) as error:
-                self._refused = RefusedBundle(str(error), self._clock())
-                return False
+                self._refused_revision = ""  # not the bundle's fault, or gone: look again next time
+                return self._refuse(str(error))
+            self._refused_revision = ""
             self._loaded_at = self._clock()
             self._refused = None
             return True
+
+    def _refuse(self, reason: str) -> bool:
+        """Keep what serves; the time is that of the first refusal for this reason."""
+        if self._refused is None or self._refused.reason != reason:
+            self._refused = RefusedBundle(reason, self._clock())
+        return False
 
     async def decide(self, document: Mapping[str, Any]) -> Decision:
         """Decide the request that `document` (docs/spec/decision.md, input) describes."""

@@ -51,6 +51,10 @@ class Engine(Protocol):
         BundleRefused or EngineUnavailable, what was loaded before keeps answering."""
         ...
 
+    async def serving(self) -> str:
+        """Revision that would answer now, "" when none would. Raises EngineUnavailable."""
+        ...
+
     async def evaluate(self, path: str, document: Any) -> Any | Undefined:
         """Value of the rule at `path` ("demesne/main/decision") for the input `document`. Raises EngineError."""
         ...

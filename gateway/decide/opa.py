@@ -65,13 +65,24 @@ class Opa:
         """Upload `bundle` and try it. When it is refused, the one before is put back. Raises BundleRefused."""
         async with self._loading:
             try:
-                await asyncio.to_thread(self._upload, bundle)
+                # Another worker of this zone may have brought the very same bundle: then there is nothing to interrupt.
+                if await self.serving() != bundle.revision:
+                    await asyncio.to_thread(self._upload, bundle)
                 await probe(lambda path, document: self._ask(path, document, bundle.revision, self._upload_seconds))
             except (BundleRefused, EngineFailed, EngineTimeout) as error:
                 await self._restore()
                 raise BundleRefused(str(error)) from error
             self._bundle = bundle
             return bundle.revision
+
+    async def serving(self) -> str:
+        """Revision at the server; "" after it was restarted without its bundle, or while somebody uploads."""
+        try:
+            response = await self._query.get("/v1/data/demesne_revision/serving", timeout=self._upload_seconds)
+            value = json.loads(response.content).get("result")
+        except (httpx2.HTTPError, ValueError, AttributeError) as error:
+            raise EngineUnavailable(type(error).__name__) from error
+        return value if isinstance(value, str) else ""
 
     async def evaluate(self, path: str, document: Any) -> Any | Undefined:
         """Value of a rule. Raises EngineTimeout, EngineFailed, EngineUnavailable."""

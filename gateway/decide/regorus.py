@@ -91,6 +91,10 @@ class Regorus:
             before.end()
         return bundle.revision
 
+    async def serving(self) -> str:
+        """Revision of the loaded bundle; a child that died is started again with it."""
+        return self._bundle.revision if self._bundle is not None and not self._closed else ""
+
     async def evaluate(self, path: str, document: Any) -> Any | Undefined:
         """Value of a rule. Raises EngineTimeout, EngineFailed, EngineUnavailable."""
         # Shielded: a caller that goes away must not leave half an answer in the pipe for the next one.

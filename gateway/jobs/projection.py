@@ -1,13 +1,79 @@
-"""Lineage as a projection of the ledger by cursor. Replaced below by the graph's own projector when it is there."""
+"""Lineage as a projection of the ledger by cursor: what the ledger does not hold is asked of the catalog."""
 
-from gateway.settings import Settings
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.enforce.columns import columns_charged
+from gateway.plans import IDENTITY_PLAN
+from lineage.graph import GraphWriter
+from lineage.ledger.reader import LedgerReader
+from lineage.names import Ranges, RunName, VersionName
+from lineage.outbox import Outbox
+from lineage.projector import Projector
+from lineage.transports.file import FileTransport
 from vault.catalog.catalog import Catalog
+from vault.errors import NotFound
+
+
+class CatalogNames:
+    """`lineage.names.Names` from the catalog's rows."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def version(self, dataset_id: str, version_id: str) -> VersionName | None:
+        row = self._catalog.version(dataset_id, version_id)
+        dataset = self._catalog.find_dataset(dataset_id)
+        if row is None or dataset is None:
+            return None
+        contract = self._catalog.contract(dataset_id, row.contract_version) if row.contract_version else None
+        described = {name for name, _ in self._catalog.columns(version_id) or ()}
+        columns = (contract or {}).get("columns", ())
+        fields = tuple((c["name"], c["type"]) for c in columns if not described or c["name"] in described)
+        return VersionName(dataset.name, row.key, row.contract_version, fields if row.format != "opaque" else ())
+
+    def run(self, run_id: str) -> RunName | None:
+        try:
+            row = self._catalog.run(run_id)
+        except NotFound:
+            return None
+        try:
+            principal = self._catalog.principal(row.principal_id).name
+        except NotFound:
+            principal = ""
+        return RunName(row.name, row.purpose, principal)
+
+    def columns(self, dataset_id: str, version_id: str, view: str, ranges: Ranges | None) -> Sequence[str]:
+        """Ranges are charged to the column chunks they overlap, in the rendering that was read."""
+        subject = version_id
+        if view not in {"raw", "open", "writer", "none"}:
+            rendered = self._catalog.view(version_id, view)
+            if rendered is None or view == IDENTITY_PLAN:
+                return self._all(dataset_id, version_id)
+            subject = rendered.view_id
+        extents = self._catalog.columns(subject)
+        if extents is None:
+            return self._all(dataset_id, version_id)
+        spans = None if ranges is None else [(int(pair[0]), int(pair[1])) for pair in ranges]
+        return columns_charged([list(extent) for extent in extents], spans)
+
+    def _all(self, dataset_id: str, version_id: str) -> list[str]:
+        """Not described: charged to every column the contract has."""
+        named = self.version(dataset_id, version_id)
+        return [name for name, _ in named.fields] if named else []
 
 
 class Projection:
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
-        self._settings = settings
-        self._catalog = catalog
+    """One round of the duty: project what is published, deliver what is queued."""
+
+    def __init__(self, ledger_dir: Path, graph: Path, events: Path, catalog: Catalog, zone: str) -> None:
+        self._graph = GraphWriter(graph)
+        self._projector = Projector(LedgerReader(ledger_dir), self._graph, CatalogNames(catalog), zone)
+        self._outbox = Outbox(self._graph, FileTransport(events))
 
     def __call__(self) -> None:
-        return None
+        self._projector.catch_up()
+        self._outbox.deliver()
+
+    def close(self) -> None:
+        self._graph.close()

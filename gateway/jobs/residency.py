@@ -1,6 +1,6 @@
 """Asks store and key provider where they are, writes down what they answered, and closes the zone on drift."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.record import Recorder
@@ -12,12 +12,14 @@ class ResidencyCheck:
     """One round: observe, decide, record on change, write the zone row. A mismatch closes the zone (503)."""
 
     def __init__(
-        self, catalog: Catalog, zone: str, jurisdiction: str, places: Sequence[Located],
+        self, catalog: Catalog, zone: str, jurisdiction: str, locations: Mapping[str, str],
+        places: Sequence[Located],
         append: Callable[[dict[str, Any]], None], recorder: Recorder, clock: Callable[[], int],
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._zone = zone
         self._jurisdiction = jurisdiction
+        self._locations = {jurisdiction: jurisdiction, **locations}
         self._places = places
         self._append = append
         self._recorder = recorder
@@ -25,7 +27,7 @@ class ResidencyCheck:
         self._told: tuple[str, str, str] | None = None
 
     def __call__(self) -> None:
-        observations = observe(self._places, self._jurisdiction)
+        observations = observe(self._places, self._jurisdiction, self._locations)
         found = verdict(observations)
         state = (found.state, found.reason, found.strength)
         entry = self._recorder.event(

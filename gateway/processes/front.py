@@ -6,10 +6,11 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import uvicorn
@@ -84,8 +85,13 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
     parts = await _build(settings, executor, broker, hello)
     servers = [_server(settings, parts.s3_app), _server(settings, parts.api_app)]
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: [setattr(server, "should_exit", True) for server in servers])
+        loop.add_signal_handler(number, stop)
     background = [
         loop.create_task(_watch_doctrine(settings, parts)),
         loop.create_task(_summarise_refusals(parts)),
@@ -157,7 +163,7 @@ async def _build(
     app = create_api(
         ApiParts(
             guard=guard, registry=registry, sessions=sessions,
-            records=Records(settings.ledger_dir, settings.zone_dir / "lineage.sqlite3", hello.ledger_public_key),
+            records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
             directory=directory, readiness=readiness(facts, doctrine, lambda: _answers(settings)),
             metrics=metrics.render,
         )
@@ -187,7 +193,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, app: object) -> _Server:
+def _server(settings: Settings, app: Callable[..., Any]) -> _Server:
     config = uvicorn.Config(
         app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, server_header=False,
         log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65536,

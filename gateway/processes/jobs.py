@@ -7,6 +7,7 @@ import threading
 import structlog
 import uvloop
 
+from gateway.directory import read_directory
 from gateway.jobs.duty import Duty, DutyThread
 from gateway.jobs.projection import Projection
 from gateway.jobs.residency import ResidencyCheck
@@ -74,12 +75,15 @@ def _duties(settings: Settings, stop: threading.Event) -> None:
             raise Unavailable("ledger", error.reason) from error
 
     provider = LocalWhereabouts(settings.zone_dir / "keys")
+    locations = read_directory(settings.directory_file, settings.directory_key).locations
     residency = ResidencyCheck(
-        catalog, settings.zone, settings.jurisdiction, [Located("store", store), Located("key-provider", provider)],
-        append, recorder, now_ms,
+        catalog, settings.zone, settings.jurisdiction, locations,
+        [Located("store", store), Located("key-provider", provider)], append, recorder, now_ms,
     )  # fmt: skip
     vault = Vault(store, catalog, broker, settings.zone, now_ms)
-    projection = Projection(settings, catalog)
+    projection = Projection(
+        settings.ledger_dir, settings.lineage_graph, settings.zone_dir / "openlineage.jsonl", catalog, settings.zone
+    )
     threads = [
         DutyThread(duty, catalog, holder(), stop)
         for duty in (

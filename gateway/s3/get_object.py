@@ -1,13 +1,14 @@
 """GetObject: the hot road. Verified pieces go straight to the server; after the first byte a failure cuts the line."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from gateway.errors import BadRequest
 from gateway.s3 import conditions, ranges
 from gateway.s3.call import Call, ClientGone, Headers
 from gateway.s3.object_headers import checksum_headers, override, read_headers, refuse_raw_link, required_view
-from gateway.s3.ports import OpenRead
+from gateway.s3.ports import Buffer, OpenRead
 
 _WATCH_FROM = 4 << 20  # bytes; a shorter answer is sent before its client could be noticed gone
 
@@ -24,11 +25,7 @@ async def get_object(call: Call) -> None:
             await call.answer.reply(304, not_modified_headers(headers))
             return
         status, start, stop = select_span(call, opened, headers)
-        await call.answer.start(status, override(headers, call))
-        if stop - start >= _WATCH_FROM:
-            await _send_watched(call, opened, start, stop)
-        else:
-            await _send(call, opened, start, stop)
+        await _answer(call, opened, status, override(headers, call), (start, stop))
 
 
 def select_span(call: Call, opened: OpenRead, headers: Headers) -> tuple[int, int, int]:
@@ -61,31 +58,46 @@ def not_modified_headers(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name in kept]
 
 
-async def _send(call: Call, opened: OpenRead, start: int, stop: int) -> None:
-    left = stop - start
-    if left:
-        async for piece in opened.stream(start, stop):
-            left -= len(piece)
-            await call.answer.body(piece, more=left > 0)
-        if left:
-            raise EOFError("the stream ended early")
-    else:
+async def _answer(call: Call, opened: OpenRead, status: int, headers: Headers, span: tuple[int, int]) -> None:
+    """The first piece is unsealed before the status line leaves: a refusal there is still an answer, not a cut."""
+    start, stop = span
+    if start == stop:
+        await call.answer.start(status, headers)
         await call.answer.body(b"", more=False)
-
-
-async def _send_watched(call: Call, opened: OpenRead, start: int, stop: int) -> None:
-    """As `_send`, and stop unsealing when nobody listens any more."""
-    left = stop - start
+        return
+    pieces = opened.stream(start, stop)
+    first = await anext(pieces, None)
+    if first is None:
+        raise EOFError("the stream is empty")
+    await call.answer.start(status, headers)
+    if stop - start < _WATCH_FROM:
+        await _send(call, first, pieces, stop - start)
+        return
     gone = asyncio.ensure_future(call.answer.watch_client())
     try:
-        async for piece in opened.stream(start, stop):
-            if gone.done():
-                raise ClientGone
-            left -= len(piece)
-            await call.answer.body(piece, more=left > 0)
+        await _send(call, first, pieces, stop - start, gone)
     finally:
         gone.cancel()
         with suppress(asyncio.CancelledError):
             await gone
+
+
+async def _send(
+    call: Call,
+    first: Buffer,
+    pieces: AsyncIterator[Buffer],
+    left: int,
+    gone: "asyncio.Future[None] | None" = None,
+) -> None:
+    """Exactly `left` bytes, or an exception. Stops unsealing when nobody listens any more (`gone`)."""
+    piece: Buffer | None = first
+    while piece is not None:
+        if gone is not None and gone.done():
+            raise ClientGone
+        if len(piece) > left:
+            raise EOFError("the stream is longer than its span")
+        left -= len(piece)
+        await call.answer.body(piece, more=left > 0)
+        piece = await anext(pieces, None)
     if left:
         raise EOFError("the stream ended early")

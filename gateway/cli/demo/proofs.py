@@ -5,6 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+from rich.console import Console
+
+from demesne.cli.lineage import tree_of
 from gateway.cli.demo.stage import DATASET, Stage, StepFailed, expect
 from lineage.errors import LineageError
 from lineage.ledger.proof import verify_receipt
@@ -69,7 +75,7 @@ def tampering_found(stage: Stage) -> str:
     target.write_bytes(data)
     report = verify_directory(copy, _public_key(stage), verify_signature, zone="de")
     expect(not report.verified, "the changed copy verified")
-    return "\n".join(str(problem) for problem in report.problems[:3])
+    return "\n".join(f"{found.file}: {found.place}: {found.detail}" for found in report.problems[:3])
 
 
 def _public_key(stage: Stage) -> bytes:

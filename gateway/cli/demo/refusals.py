@@ -2,7 +2,9 @@
 
 import io
 import os
+import secrets
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from demesne.credentials import Credentials
 from gateway.cli.demo.stage import DATASET, FRESHNESS_SECONDS, Refusal, Stage, StepFailed, expect, refused, told
 from gateway.settings import Settings
+from lineage.ledger.client import SyncLedgerClient
+from lineage.ledger.entry import encode_entry
 from vault.broker.client import BrokerClient
 from vault.broker.types import Grant
 from vault.envelope.manifest import read_header
@@ -107,7 +111,7 @@ def freshness_lapsed(stage: Stage) -> str:
 
 def flipped_byte(stage: Stage) -> str:
     """One bit of an 8 MiB object is changed on disk. What arrives is a verified prefix, and no clean end."""
-    session = stage.attest(run="probe")
+    session = stage.attest(run="probe", scope=(DATASET, "models"))
     data = os.urandom(PROBE_BYTES)
     session.boto3().put_object(Bucket="models", Key=PROBE, Body=data)
     path = _stored_body(stage, "models", PROBE)
@@ -152,7 +156,7 @@ def edited_label(stage: Stage) -> str:
 
 
 def broker_without_session(stage: Stage) -> str:
-    """What a taken-over front worker could try: a real object's wrapped key, and no attested session."""
+    """What a taken-over front worker could try: it can write to the ledger, and still has no attested session."""
     settings = Settings.model_validate({"zone": "de", "jurisdiction": "de", "state_dir": stage.state_dir})
     with stage.catalog() as catalog:
         dataset_id, version_id, store_key = catalog.execute(
@@ -162,15 +166,28 @@ def broker_without_session(stage: Stage) -> str:
         ).fetchone()  # fmt: skip
     header = read_header((stage.zone_dir("de") / "store" / store_key).read_bytes())
     scope = KeyScope("main", "de", dataset_id, "raw")
+    got = stage.s3("analyst").head_object(Bucket=DATASET, Key=KEY)["ResponseMetadata"]["HTTPHeaders"]
+    masked = stage.entries(lambda found: found.get("id") == got["x-demesne-decision"])
+    forged = masked | {"id": secrets.token_hex(16), "view": "raw"}
+    forged["decision"] = masked["decision"] | {"id": forged["id"]}
+    with closing(SyncLedgerClient(settings.ledger_socket, "de")) as ledger:
+        promise = ledger.append(forged).encode()
+    attempts = {
+        "with the analyst's own decision": (masked, got["x-demesne-promise"]),
+        "with a forged decision that the ledger did promise": (forged, promise),
+    }
+    told_lines = []
     with BrokerClient(settings.broker_socket) as broker:
-        try:
-            broker.unwrap(scope, version_id, header.wrapped_key, Grant(entry=b"{}", promise="", session_id=None))
-        except Refused as refusal:
-            reason = refusal.reason
-        else:
-            raise StepFailed("the broker released a raw key")
+        for how, (entry, promised) in attempts.items():
+            grant = Grant(entry=encode_entry(entry), promise=promised, session_id=None)
+            try:
+                broker.unwrap(scope, version_id, header.wrapped_key, grant)
+            except Refused as refusal:
+                told_lines.append(f"{how}: refused, {refusal.reason}")
+            else:
+                raise StepFailed(f"the broker released a raw key {how}")
     entry = stage.entries(lambda found: found["type"] == "broker-refusal")
-    return f"the broker refused: {reason}\nledger: broker-refusal, {entry.get('reason', reason)}"
+    return "\n".join([*told_lines, f"ledger: broker-refusal, {entry['reason']}"])
 
 
 def _denied(stage: Stage, refusal: Refusal, rule: str) -> str:

@@ -1,5 +1,6 @@
 """What the steps of the story share: zones, clients, canaries, and what earlier steps left behind."""
 
+import io
 import json
 import sqlite3
 import subprocess
@@ -106,10 +107,15 @@ class Stage:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
-    def attest(self, *, purpose: str = PURPOSE, run: str | None = None, reattest: bool = True) -> demesne.Session:
+    def attest(
+        self, *, purpose: str = PURPOSE, run: str | None = None, reattest: bool = True,
+        scope: tuple[str, ...] = (DATASET,),
+    ) -> demesne.Session:  # fmt: skip
+        # The notice about sample evidence is shown once; it cannot be overlooked the first time.
         session = demesne.attest(
-            self.endpoint("de", "api"), purpose=purpose, scope=[DATASET], run=run, credentials=self.trainer,
+            self.endpoint("de", "api"), purpose=purpose, scope=scope, run=run, credentials=self.trainer,
             region="de", s3_endpoint=self.endpoint("de", "s3"), reattest=reattest,
+            notice=io.StringIO() if self.sessions else None,
         )  # fmt: skip
         self.sessions.append(session)
         return session

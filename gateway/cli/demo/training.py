@@ -15,6 +15,7 @@ from gateway.cli.demo.stage import DATASET, PURPOSE, Stage, expect, refused, tol
 
 RUN = "train-claims-risk"
 MODELS = "models"
+MEASURES = ("lncoins", "idp", "lpi", "physlm", "disea")
 
 
 def train(stage: Stage) -> str:
@@ -30,8 +31,8 @@ def train(stage: Stage) -> str:
         })  # fmt: skip
     stage.trainer = Credentials(made["access_key_id"], made["secret_access_key"])
     session = stage.attest(run=RUN)
-    table = ds.dataset(f"{DATASET}/", filesystem=session.pyarrow(), format="parquet",
-                       exclude_invalid_files=True).to_table()  # fmt: skip
+    files = ds.dataset(f"{DATASET}/", filesystem=session.pyarrow(), format="parquet", exclude_invalid_files=True)
+    table = files.to_table(columns=["email", "birth_date", "postcode", "mdvis", *MEASURES])
     expect(table.num_rows == stage.input.rows, f"{table.num_rows} raw rows, {stage.input.rows} expected")
     emails = set(table["email"].to_pylist())
     expect(any(canary in emails for canary in stage.input.canaries), "the rows are not raw")
@@ -58,7 +59,7 @@ def _fit(table: Any) -> tuple[Any, float, float]:
     born = np.array([date.fromisoformat(str(value)[:10]).year for value in table["birth_date"].to_pylist()])
     age = 2026 - born
     region = np.array([int(str(value)[:2]) for value in table["postcode"].to_pylist()])
-    measures = np.column_stack([table[name].to_numpy() for name in ("lncoins", "idp", "lpi", "physlm", "disea")])
+    measures = np.column_stack([table[name].to_numpy() for name in MEASURES])
     target = table["mdvis"].to_numpy()
     full = np.column_stack([measures, age, region])
     train_rows, test_rows = train_test_split(np.arange(len(target)), test_size=0.25, random_state=0)

@@ -1,7 +1,7 @@
 """Runs: what was read and written together. Labels flow by run, not by session."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Select, bindparam, update
@@ -71,18 +71,27 @@ class Runs(Section):
         self, run_id: str, direction: str, dataset_id: str, version_id: str, view: str, label: str,
         placement: Sequence[str], record: str,
     ) -> None:  # fmt: skip
-        """Note that the run reads (`in`) or writes (`out`) this; noted before is not written again."""
+        """Note that the run reads (`in`) or writes (`out`) this. Noted before, only what is stricter by now is
+        written: the label when it became personal, the zones that remain."""
         which = {
             "run_id": run_id, "direction": direction, "dataset_id": dataset_id, "version_id": version_id, "view": view,
         }  # fmt: skip
-        if self._find(RUN_IO, _ONE_IO, **which) is not None:
+        zones = tuple(placement)
+        if _covers(self._find(RUN_IO, _ONE_IO, **which), label, zones):
             return
-        row = RunIoRow(
-            tenant=self.tenant, **which, label=label, placement=tuple(placement), at=self._clock(), record=record
-        )
         with self._database.write() as connection:
-            if self._within(connection, RUN_IO, _ONE_IO, **which) is None:
+            found = self._within(connection, RUN_IO, _ONE_IO, **which)
+            if found is None:
+                row = RunIoRow(
+                    tenant=self.tenant, **which, label=label, placement=zones, at=self._clock(), record=record
+                )
                 self._insert(connection, RUN_IO, row)
+            elif not _covers(found, label, zones):
+                stricter = replace(
+                    found, label=label if found.label == "none" else found.label, record=record,
+                    placement=tuple(zone for zone in found.placement if zone in zones),
+                )  # fmt: skip
+                self._replace(connection, RUN_IO, stricter)
 
     def io(self, run_id: str) -> list[RunIoRow]:
         return self._all(RUN_IO, _IO, run_id=run_id)
@@ -104,3 +113,8 @@ class Runs(Section):
     def _current(self, principal_id: str, name: str, workload: str, since: int) -> RunRow | None:
         statement, values = self._which(principal_id, name, workload, since)
         return self._find(RUN, statement, **values)
+
+
+def _covers(noted: RunIoRow | None, label: str, zones: tuple[str, ...]) -> bool:
+    """What is noted is at least as strict."""
+    return noted is not None and (noted.label != "none" or label == "none") and set(noted.placement) <= set(zones)

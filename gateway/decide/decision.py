@@ -1,40 +1,20 @@
-"""What the doctrine answers: `Allow` or `Deny`, never a bool, and the strict reading of its output.
+"""What the doctrine answers: `Allow` or `Deny`, never a bool, each with what the guard needs to act on it.
 
-The doctrine is written by people who edit tables; the guard acts on what it says. Between the two stands
-`read_decision`: a closed schema (docs/spec/decision.md, policies/schemas/decision.schema.json). An unknown
-field, a wrong type, an unknown view or action, or no value at all becomes a `Deny`. Nothing here raises
-for a bad answer: the failure of a decision is a decision.
+`gateway.decide.answer` makes these from a rule engine's output; docs/spec/decision.md says what they mean.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import rfc8785
 
 View = Literal["raw", "masked", "open", "writer", "none"]
 Label = Literal["personal", "none"]
 
-VIEWS: Final = ("raw", "masked", "open", "writer", "none")
-LABELS: Final = ("personal", "none")
-MASK_ACTIONS: Final = ("null", "mask-to-default", "pseudonymize", "generalize", "keep", "drop")
-# What the guard promises to do besides answering; an obligation it does not know must not be ignored,
-# so one outside this set makes the whole answer malformed.
-OBLIGATIONS: Final = ("recheck-session",)
-MAX_COLUMNS: Final = 10_000
-
 # Refusals that a later retry may turn into an answer: the guard says 503 instead of 403.
 RETRY_CODES: Final = frozenset({"residency.zone-closed", "doctrine.timeout", "doctrine.unavailable"})
-
-# The order in which reasons are told. The first one names the error a client sees, so what the caller can
-# act on soonest comes first; the engines themselves promise no order.
-_FIRST: Final = (
-    "doctrine.", "input.", "access.tenant", "access.unknown-dataset", "residency.zone-closed", "residency.placement",
-    "residency.other-zone", "ReattestationRequired", "residency.principal", "purpose.unknown", "purpose.not-granted",
-    "purpose.not-in-contract", "purpose.", "access.none", "attestation.required", "attestation.", "label.", "flow.",
-    "residency.", "masking.", "access.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +94,6 @@ class Appraisal:
     reasons: tuple[Reason, ...] = ()
 
 
-class MalformedAnswer(Exception):
-    """The doctrine's output is not what its schema allows. Caught in this package; becomes a Deny."""
-
-
 def plan_id_of(effect: Mapping[str, Any]) -> str:
     """The id of a plan: 32 hex of SHA-256 over the canonical JSON (RFC 8785) of its effect."""
     return hashlib.sha256(rfc8785.dumps(dict(effect))).hexdigest()[:32]
@@ -126,140 +102,3 @@ def plan_id_of(effect: Mapping[str, Any]) -> str:
 def deny(decision_id: str, revision: str, code: str, message: str, remedy: str) -> Deny:
     """A refusal of the gateway's own, when no doctrine could give one."""
     return Deny(decision_id, revision, (Reason("gateway/decide", code, message, remedy),), retry=code in RETRY_CODES)
-
-
-def read_decision(value: object, decision_id: str, revision: str, action: str) -> Decision:
-    """Read the doctrine's `decision` document for `action`. Anything unexpected is `Deny("doctrine.malformed")`."""
-    try:
-        return _decision(value, decision_id, revision, action)
-    except MalformedAnswer as error:
-        return deny(
-            decision_id, revision, "doctrine.malformed", f"The doctrine gave an answer that is not a decision: {error}",
-            "tell the compliance team; `demesne policy check` finds the rule",
-        )
-
-
-def read_plans(value: object) -> list[DeclaredPlan]:
-    """Read the `plans` document. Raises MalformedAnswer: a dataset is never left with half its plans."""
-    plans = []
-    for item in _list(value, "plans"):
-        fields = _closed(item, "plans[]", ("purpose_class", "columns"))
-        purpose_class = _text(fields["purpose_class"], "purpose_class")
-        effect = _effect({"columns": fields["columns"]}, purpose_class)
-        plans.append(DeclaredPlan(plan_id_of(effect), purpose_class, effect))
-    if len(plans) > 16:
-        raise MalformedAnswer("more than 16 plans")
-    return plans
-
-
-def read_appraisal(value: object, revision: str) -> Appraisal:
-    """Read the `appraisal` document. Raises MalformedAnswer."""
-    fields = _closed(value, "appraisal", ("tier", "status", "reasons"))
-    if fields["tier"] not in ("affirming", "warning", "contraindicated", "none"):
-        raise MalformedAnswer("appraisal.tier is not an AR4SI tier")
-    status = _object(fields["status"], "status")
-    checked = {_text(name, "status"): _text(text, f"status.{name}") for name, text in status.items()}
-    return Appraisal(fields["tier"], revision, checked, _reasons(fields["reasons"]))
-
-
-_FIELDS: Final = (
-    "allow", "view", "purpose_class", "plan", "label", "placement", "obligations", "reasons", "allow_by",
-)
-_REASON: Final = ("rule", "code", "message", "remedy")
-_VIEWS_OF: Final[dict[str, tuple[str, ...]]] = {
-    "read": ("raw", "masked", "open"),
-    "head": ("raw", "masked", "open", "writer"),
-    "list": ("raw", "masked", "open", "writer"),
-}
-
-
-def _decision(value: object, decision_id: str, revision: str, action: str) -> Decision:
-    fields = _closed(value, "decision", _FIELDS)
-    reasons = _reasons(fields["reasons"])
-    allow_by = tuple(_text(item, "allow_by[]") for item in _list(fields["allow_by"], "allow_by"))
-    if fields["allow"] is not True:
-        if fields["allow"] is not False or not reasons:
-            raise MalformedAnswer("a refusal needs a reason")
-        return Deny(decision_id, revision, reasons, retry=all(reason.code in RETRY_CODES for reason in reasons))
-    if reasons or not allow_by:
-        raise MalformedAnswer("allowed, but with reasons against it or without a rule for it")
-    view = fields["view"]
-    if view not in _VIEWS_OF.get(action, ("none",)):
-        raise MalformedAnswer(f"view {view!r} is not one that {action} can have")
-    if fields["label"] not in LABELS:
-        raise MalformedAnswer("label")
-    # A plan without a masked view would be dropped silently, a masked view without a plan would be raw.
-    if (view == "masked") != (fields["plan"] is not None):
-        raise MalformedAnswer("a masked view has a plan, and nothing else has one")
-    purpose_class = _text(fields["purpose_class"], "purpose_class")
-    effect = _effect(fields["plan"], purpose_class) if fields["plan"] is not None else None
-    obligations = tuple(_text(item, "obligations[]") for item in _list(fields["obligations"], "obligations"))
-    if not set(obligations) <= set(OBLIGATIONS):
-        raise MalformedAnswer("an obligation this gateway does not know")
-    placement = fields["placement"]
-    zones = None if placement is None else tuple(_text(zone, "placement[]") for zone in _list(placement, "placement"))
-    return Allow(
-        decision_id=decision_id, revision=revision, view=cast("View", view),
-        purpose_class=purpose_class,
-        plan_id=plan_id_of(effect) if effect is not None else None, plan_effect=effect,
-        label=cast("Label", fields["label"]), placement=zones, obligations=obligations,
-        allow_by=tuple(sorted(allow_by)),
-    )
-
-
-def _effect(value: object, purpose_class: str) -> dict[str, Any]:
-    columns = _list(_closed(value, "plan", ("columns",))["columns"], "plan.columns")
-    if len(columns) > MAX_COLUMNS:
-        raise MalformedAnswer("plan.columns: too many")
-    seen: set[str] = set()
-    for column in columns:
-        fields = _closed(column, "plan.columns[]", ("name", "action", "params"))
-        name = _text(fields["name"], "plan.columns[].name")
-        if name in seen:
-            raise MalformedAnswer("plan.columns: a column twice")
-        seen.add(name)
-        if fields["action"] not in MASK_ACTIONS:
-            raise MalformedAnswer("plan.columns[].action is not a mask action")
-        for param, setting in _object(fields["params"], "plan.columns[].params").items():
-            if isinstance(setting, bool) or not isinstance(setting, str | int) or not isinstance(param, str):
-                raise MalformedAnswer("plan.columns[].params holds strings and whole numbers only")
-    # Pseudonyms are keyed by class: two classes with equal columns must not share one view (docs/spec/views.md).
-    return {"columns": columns, "purpose_class": purpose_class}
-
-
-def _reasons(value: object) -> tuple[Reason, ...]:
-    reasons = set()
-    for item in _list(value, "reasons"):
-        fields = _closed(item, "reasons[]", _REASON)
-        reasons.add(Reason(*(_text(fields[name], f"reasons[].{name}") for name in _REASON)))
-    return tuple(sorted(reasons, key=lambda reason: (_rank(reason.code), reason.code, reason.rule, reason.message)))
-
-
-def _rank(code: str) -> int:
-    return next((index for index, prefix in enumerate(_FIRST) if code.startswith(prefix)), len(_FIRST))
-
-
-def _closed(value: object, where: str, names: tuple[str, ...]) -> dict[str, Any]:
-    fields = _object(value, where)
-    if fields.keys() != set(names):
-        odd = sorted(fields.keys() ^ set(names))
-        raise MalformedAnswer(f"{where}: unknown or missing {', '.join(map(str, odd))}")
-    return fields
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise MalformedAnswer(f"{where} is not an object")
-    return value
-
-
-def _list(value: object, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise MalformedAnswer(f"{where} is not a list")
-    return value
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise MalformedAnswer(f"{where} is not a text")
-    return value

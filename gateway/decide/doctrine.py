@@ -12,18 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.decide.answer import MalformedAnswer, read_appraisal, read_decision, read_plans
 from gateway.decide.bundle import BundleUnreadable, read_bundle
-from gateway.decide.decision import (
-    Appraisal,
-    Decision,
-    DeclaredPlan,
-    Deny,
-    MalformedAnswer,
-    deny,
-    read_appraisal,
-    read_decision,
-    read_plans,
-)
+from gateway.decide.decision import Appraisal, Decision, DeclaredPlan, Deny, deny
 from gateway.decide.engine import UNDEFINED, BundleRefused, Engine, EngineError, EngineTimeout, Undefined
 from gateway.decide.gate import check_builtins
 

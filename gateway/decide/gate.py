@@ -9,8 +9,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from gateway.decide.answer import MalformedAnswer, read_plans
 from gateway.decide.bundle import Bundle
-from gateway.decide.decision import DeclaredPlan, MalformedAnswer, read_plans
+from gateway.decide.decision import DeclaredPlan
 from gateway.decide.engine import BundleRefused
 
 # Forbidden under every engine: the network, the clock and the dice are not facts of the request.

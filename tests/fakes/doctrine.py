@@ -38,6 +38,9 @@ class FunctionEngine:
         self.loaded.append(bundle)
         return bundle.revision
 
+    async def serving(self) -> str:
+        return self.loaded[-1].revision if self.loaded else ""
+
     async def evaluate(self, path: str, document: Any) -> Any | Undefined:
         self.asked.append((path, document))
         if self.before is not None:

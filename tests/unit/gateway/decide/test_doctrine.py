@@ -163,6 +163,37 @@ def test_an_edited_table_takes_effect_and_changes_the_revision(tmp_path: Path) -
     run(scenario)
 
 
+def test_a_refused_bundle_is_not_compiled_again_and_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        doctrine, engine = await doctrine_of(lambda _: allowing("raw"), _copy(tmp_path))
+        _add_rule(tmp_path / "doctrine", "x := 1")
+        engine.refuse_next_load = "a.rego:1: no"
+        assert not await doctrine.reload()
+        first = doctrine.status.refused
+        assert not await doctrine.reload()
+        assert doctrine.status.refused == first
+        assert len(engine.loaded) == 1
+        _add_rule(tmp_path / "doctrine", "x := 2")
+        assert await doctrine.reload()
+        assert doctrine.status.refused is None
+
+    run(scenario)
+
+
+def test_an_engine_that_lost_its_bundle_gets_it_again() -> None:
+    async def scenario() -> None:
+        doctrine, engine = await doctrine_of(lambda _: allowing("raw"))
+        engine.loaded.clear()
+        assert await doctrine.reload()
+        assert len(engine.loaded) == 1
+
+    run(scenario)
+
+
+def _copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(POLICIES, tmp_path / "doctrine"))
+
+
 def test_an_unchanged_folder_is_not_loaded_again() -> None:
     async def scenario() -> None:
         doctrine, engine = await doctrine_of(lambda _: allowing("raw"))

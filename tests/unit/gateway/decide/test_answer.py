@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.decide.decision import Allow, Deny, MalformedAnswer, plan_id_of, read_appraisal, read_decision, read_plans
+from gateway.decide.answer import MalformedAnswer, read_appraisal, read_decision, read_plans
+from gateway.decide.decision import Allow, Deny, plan_id_of
 from tests.fakes.doctrine import allowing, refusing
 
 COLUMN = {"name": "a", "action": "null", "params": {}}

@@ -9,30 +9,25 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.enforce.confinement import RLIMITS
 from gateway.enforce.errors import PlanRefused, SandboxFailed, Undecodable
 from gateway.enforce.plan import Effect, parse_effect
-from gateway.enforce.protocol import SandboxJob, SealedBody
+from gateway.enforce.protocol import SandboxJob
 from gateway.enforce.rendered import Rendered
 from gateway.enforce.supervisor import Sandbox
+from gateway.jobs.build_source import BuildSource, open_source, sealed_reads
+from gateway.jobs.lease import LEASE_MS, KeptLease
 from gateway.record import rfc3339
 from vault.catalog.catalog import Catalog
 from vault.catalog.jobs import MAX_ATTEMPTS
 from vault.catalog.rows import JobRow, VersionRow, ViewRow
-from vault.envelope.context import BodyContext
-from vault.envelope.derive import body_key
 from vault.errors import Conflict, Unavailable, VaultError
-from vault.ground import Opened
 from vault.objects import Facts, PutWriter, SealedVersion, Vault
-from vault.store.store import StoreReader
 
 BUILDER_VERSION = "1"
 KINDS = ("view", "describe")
-LEASE_MS = 300_000
-RENEW_MS = 2_000
 IDLE_SECONDS = 0.2
 PAUSE_SECONDS = 2.0
 _AGAIN = frozenset({"decoder.crashed", "sandbox.deadline", "sandbox.confinement"})
@@ -43,15 +38,6 @@ class PseudonymKeys(Protocol):
     """What the builder asks of the broker besides what the vault asks: `BrokerClient`, or `Broker` itself."""
 
     def pseudonym_key(self, tenant: str, purpose_class: str, job_id: str, fence: int) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A version opened for one job, and how its bodies look to a sandbox."""
-
-    version: VersionRow
-    opened: Opened
-    bodies: tuple[SealedBody, ...]
 
 
 class Builder:
@@ -135,7 +121,7 @@ class Builder:
         if view is None or view.state == "ready" or view.reason == "version.deleted":
             self._catalog.finish(job)
             return
-        source = self._open(job)
+        source = open_source(self._vault, job)
         if source is None:
             self._give_up(job, "version.deleted")
             return
@@ -148,12 +134,12 @@ class Builder:
             key = self._broker.pseudonym_key(version.tenant, purpose_class, job.job_id, job.fence)
         asked = SandboxJob("view", version.format, source.bodies, document, purpose_class, key)
         self._catalog.view_building(view.view_id, 0)
-        lease = _Lease(self._catalog, self._clock, job, view.view_id)
+        lease = KeptLease(self._catalog, self._clock, job, view.view_id)
         sealed, rendered = self._rendered(source, view, asked, lease)
         self._commit(sealed, rendered, view, source, job)
 
     def _rendered(
-        self, source: _Source, view: ViewRow, asked: SandboxJob, lease: "_Lease"
+        self, source: BuildSource, view: ViewRow, asked: SandboxJob, lease: KeptLease
     ) -> tuple[SealedVersion, Rendered]:
         version = source.version
         writer: PutWriter = self._vault.begin_view(version, view, version.content_type)
@@ -166,7 +152,7 @@ class Builder:
         return sealed, rendered
 
     def _commit(
-        self, sealed: SealedVersion, rendered: Rendered, view: ViewRow, source: _Source, job: JobRow
+        self, sealed: SealedVersion, rendered: Rendered, view: ViewRow, source: BuildSource, job: JobRow
     ) -> None:
         version = source.version
         try:
@@ -181,11 +167,11 @@ class Builder:
         self._catalog.finish(job)
 
     def _describe(self, job: JobRow) -> None:
-        source = self._open(job)
+        source = open_source(self._vault, job)
         if source is not None and self._catalog.columns(source.version.version_id) is None:
             version = source.version
             asked = SandboxJob("describe", version.format, source.bodies)
-            found = self._ask(source, asked, _no_output, _Lease(self._catalog, self._clock, job, None))
+            found = self._ask(source, asked, _no_output, KeptLease(self._catalog, self._clock, job, None))
             self._catalog.set_columns(version.dataset_id, version.version_id, found.source_columns, version.record)
         self._catalog.finish(job)
 
@@ -204,58 +190,16 @@ class Builder:
             raise PlanRefused("plan.purpose-class")
         return effect, purpose_class, document
 
-    def _open(self, job: JobRow) -> _Source | None:
-        version = self._catalog.version(job.subject["dataset_id"], job.subject["version_id"])
-        if version is None or version.delete_marker:
-            return None
-        opened = self._vault.build_source(version, job.job_id, job.fence)
-        manifest = opened.manifest
-        bodies = tuple(
-            SealedBody(
-                key=body_key(opened.object_key, body.body_id, body.part),
-                context=BodyContext(
-                    manifest.tenant, manifest.zone, manifest.dataset_id, body.body_id, body.part
-                ).encode(),
-                sealed_length=body.sealed_length,
-                plain_length=body.plain_length,
-                commitment=body.commitment,
-            )
-            for body in manifest.bodies
-        )
-        return _Source(version, opened, bodies)
-
     def _ask(
-        self, source: _Source, asked: SandboxJob, write: Callable[[bytes], None], lease: "_Lease"
+        self, source: BuildSource, asked: SandboxJob, write: Callable[[bytes], None], lease: KeptLease
     ) -> Rendered:
         """Run `asked` in a child of its own, which does not outlive this call."""
         child, self._spare = self._spare or self._start(), None
         try:
-            with child, self._readers(source, lease) as read:
+            with child, sealed_reads(self._vault, source, lease.keep) as read:
                 return child.run(asked, read, write, lease.progress)
         finally:
             self._warm()
-
-    @contextmanager
-    def _readers(self, source: _Source, lease: "_Lease") -> Iterator[Callable[[int, int, int], bytes]]:
-        """Sealed bytes by (body, offset, length); the last body stays open, since reads come in runs."""
-        stored = source.opened.manifest.bodies
-        held: dict[int, StoreReader] = {}
-
-        def read(body: int, offset: int, length: int) -> bytes:
-            lease.keep()
-            reader = held.get(body)
-            if reader is None:
-                for other in held.values():
-                    other.close()
-                held.clear()
-                reader = held[body] = self._vault.store.open_read(stored[body].store_key)
-            return reader.read_at(offset, length)
-
-        try:
-            yield read
-        finally:
-            for reader in held.values():
-                reader.close()
 
     def _start(self) -> Sandbox:
         return Sandbox(self._command, required=self._required)
@@ -300,32 +244,6 @@ class Builder:
             }
         )  # fmt: skip
         return entry_id
-
-
-class _Lease:
-    """Keeps the lease while a child works. Conflict("job.fence") from here ends the build: somebody else has it."""
-
-    def __init__(self, catalog: Catalog, clock: Callable[[], int], job: JobRow, view_id: str | None) -> None:
-        self._catalog = catalog
-        self._clock = clock
-        self._job = job
-        self._view_id = view_id
-        self._renewed = clock()
-        self._percent = 0
-
-    def progress(self, percent: int) -> None:
-        """Told to the catalog with the next renewal: who waits for a view polls in seconds, not in rows."""
-        self._percent = percent
-        self.keep()
-
-    def keep(self) -> None:
-        now = self._clock()
-        if now - self._renewed < RENEW_MS:
-            return
-        self._renewed = now
-        self._job = self._catalog.renew(self._job, LEASE_MS)
-        if self._view_id is not None:
-            self._catalog.view_building(self._view_id, self._percent)
 
 
 def _no_output(_: bytes) -> None:

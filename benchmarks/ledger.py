@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from lineage.ledger.client import LedgerClient
@@ -55,12 +56,11 @@ def sequencer(root: str) -> None:
             ready=lambda: print("ready", flush=True),
         )  # fmt: skip
 
-    sys.setswitchinterval(0.0005)
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 async def paced(path: str, records: int, rate: float) -> list[float]:
-    client, latencies = LedgerClient(path, "de"), []
+    client, latencies = LedgerClient(path, "de", timeout=30), []
 
     async def one() -> None:
         started = time.perf_counter()
@@ -80,7 +80,7 @@ async def paced(path: str, records: int, rate: float) -> list[float]:
 
 
 async def flat_out(path: str, records: int, clients: int) -> list[float]:
-    client, latencies = LedgerClient(path, "de"), []
+    client, latencies = LedgerClient(path, "de", timeout=30), []
 
     async def lane(count: int) -> None:
         for _ in range(count):
@@ -95,7 +95,7 @@ async def flat_out(path: str, records: int, clients: int) -> list[float]:
 
 def front(path: str, records: int, rate: float, clients: int, results: "multiprocessing.Queue[object]") -> None:
     started, cpu = time.perf_counter(), time.process_time()
-    latencies = asyncio.run(paced(path, records, rate) if rate else flat_out(path, records, clients))
+    latencies = uvloop.run(paced(path, records, rate) if rate else flat_out(path, records, clients))
     results.put((latencies, time.perf_counter() - started, time.process_time() - cpu))
 
 
@@ -123,7 +123,7 @@ def measure(path: str, fronts: int, records: int, rate: float, clients: int) -> 
 
 
 async def one_at_a_time(path: str, records: int) -> dict[str, float]:
-    client, latencies = LedgerClient(path, "de"), []
+    client, latencies = LedgerClient(path, "de", timeout=30), []
     cpu = time.process_time()
     for _ in range(records):
         started = time.perf_counter()
@@ -159,7 +159,7 @@ def main() -> None:
             assert child.stdout.readline() == b"ready\n"
             path = f"{root}/s"
             report: dict[str, object] = {"cores": os.cpu_count()}
-            report["alone"] = asyncio.run(one_at_a_time(path, 1_000))
+            report["alone"] = uvloop.run(one_at_a_time(path, 1_000))
             report["paced"] = measure(path, options.fronts, options.records, options.rate, 0)
             report["flat_out"] = measure(path, options.fronts, options.records, 0, options.clients)
             time.sleep(1.5)

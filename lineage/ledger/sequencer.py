@@ -25,9 +25,10 @@ from lineage.ledger.promise import signed_bytes
 from lineage.ledger.signature import Sign, Verify
 from lineage.ledger.writer import LedgerWriter, Request, open_ledger
 
-MAX_BATCH_ENTRIES = 1024
+MAX_BATCH_ENTRIES = 256
 MAX_BATCH_BYTES = 4 << 20
 MAX_QUEUE = 20_000
+SLICE = 32  # promises signed (about 40 us each) before the loop turns
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class _Sequencer:
                 if not isinstance(error, Unavailable):
                     raise
                 continue
-            self._promise(batch, at, stored)
+            await self._promise(batch, at, stored)
 
     def _next_batch(self) -> list[Waiting]:
         size = count = 0
@@ -140,13 +141,16 @@ class _Sequencer:
         del self._queue[:count]
         return batch
 
-    def _promise(self, batch: list[Waiting], at: int, stored: list[Stored]) -> None:
+    async def _promise(self, batch: list[Waiting], at: int, stored: list[Stored]) -> None:
+        """Signing is most of the work: answers leave in slices, and what arrives meanwhile is taken in."""
         ledger = self._ledger
-        for waiting, on_disk in zip(batch, stored, strict=True):
+        for number, (waiting, on_disk) in enumerate(zip(batch, stored, strict=True), 1):
             leaf = leaf_hash(on_disk.entry)
             ledger.publisher.add(leaf, waiting.entry_id, on_disk.offset)
             signature = ledger.sign(signed_bytes(ledger.zone, on_disk.index, leaf.hex(), at))
             waiting.link.answer(frames.promised(waiting.request_id, on_disk.index, at, signature))
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
 
     async def _publish_forever(self, executor: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()

@@ -239,9 +239,9 @@ class _ApiHandler(_Handler):
         document: Any = json.loads(self.body) if self.body else None
         match (self.command, *segments):
             case ("GET", "zones"):
-                answer: Any = {"zones": self.server.gateway.ready_document()["zones"]}
+                answer: Any = self.server.gateway.ready_document()["zones"]
             case ("GET", "datasets"):
-                answer = {"datasets": list(self.server.gateway.datasets.values())}
+                answer = list(self.server.gateway.datasets.values())
             case ("POST", "datasets"):
                 return _json(201, self._create_dataset(document))
             case ("GET", "datasets", name):
@@ -261,9 +261,15 @@ class _ApiHandler(_Handler):
                 return 200, {"Content-Type": "text/plain"}, f"c2sp.org/tlog-proof@v1\n{decision_id}\n".encode()
             case ("GET", "lineage"):
                 answer = {
-                    "nodes": [{"id": "d:claims", "kind": "dataset", "name": "claims"},
-                              {"id": "r:1", "kind": "run", "name": "train"}],
-                    "edges": [{"from": "d:claims", "to": "r:1", "kind": "read", "view": "raw", "columns": ["email"]}],
+                    "nodes": [
+                        {"id": "o:1", "kind": "object", "dataset": "claims", "key": "part-0", "label": "personal"},
+                        {"id": "d:claims", "kind": "dataset", "name": "claims"},
+                        {"id": "r:1", "kind": "run", "name": "train"},
+                    ],
+                    "edges": [
+                        {"source": "o:1", "target": "d:claims", "kind": "in"},
+                        {"source": "o:1", "target": "r:1", "kind": "read", "view": "raw", "columns": ["email"]},
+                    ],
                 }  # fmt: skip
             case _:
                 raise Refusal(404, "NotFound")
@@ -283,14 +289,15 @@ class _ApiHandler(_Handler):
         if name not in gateway.datasets:
             raise Refusal(404, "dataset.absent", f"no dataset {name!r}")
         contracts = gateway.contracts.get(name, [])
-        latest = {"version": len(contracts), "document": contracts[-1]} if contracts else None
-        return {**gateway.datasets[name], "contract": latest, "plans": [], "views": []}
+        latest = contracts[-1] if contracts else None
+        known = {**gateway.datasets[name], "contract_version": len(contracts), "contract": latest}
+        return known | {"plans": [], "views": []}
 
     def _put_contract(self, name: str, document: dict[str, Any]) -> dict[str, Any]:
         self._dataset(name)
         versions = self.server.gateway.contracts.setdefault(name, [])
         versions.append(document["document"])
-        return {"version": len(versions)}
+        return self._dataset(name)
 
     def _challenge(self, document: dict[str, Any]) -> dict[str, Any]:
         nonce = secrets.token_hex(32)

@@ -72,7 +72,7 @@ def test_zone_list_lineage_and_receipt(
     assert json.loads(capsys.readouterr().out)["zones"][0]["name"] == "de"
     assert app.run(["lineage", "show", "claims"]) == 0
     said = capsys.readouterr().out
-    assert said.index("claims") < said.index("run train (read, raw, columns email)")
+    assert said.index("s3://claims/part-0 [personal]") < said.index("run train (read, raw, columns email)")
     assert app.run(["ledger", "receipt", "ab" * 16, "--out", str(tmp_path / "receipt")]) == 0
     assert "tlog-proof" in (tmp_path / "receipt").read_text()
 

@@ -25,8 +25,8 @@ def client(gateway: FakeGateway) -> Iterator[Client]:
 
 def test_dataset_and_contract_round_trip(client: Client) -> None:
     client.create_dataset("claims", synthetic=True)
-    assert client.put_contract("claims", {"v": 1, "dataset": "claims"}) == {"version": 1}
-    assert client.dataset("claims")["contract"]["document"] == {"v": 1, "dataset": "claims"}
+    assert client.put_contract("claims", {"v": 1, "dataset": "claims"})["contract_version"] == 1
+    assert client.dataset("claims")["contract"] == {"v": 1, "dataset": "claims"}
     assert [entry["name"] for entry in client.datasets()] == ["claims"]
 
 

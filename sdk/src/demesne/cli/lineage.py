@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.tree import Tree
 
 from demesne.cli.output import Json, ReadyFile, ZoneName, client_of, console, print_json
@@ -46,11 +47,20 @@ def _print_events(ready_file: Any, zone: str | None) -> None:
 
 
 def tree_of(graph: dict[str, Any], title: str) -> Tree:
-    """The graph as a tree from its sources; a node met twice is named again and not opened again."""
-    nodes = {str(node["id"]): node for node in graph.get("nodes", [])}
-    edges = [(_end(edge, "from", "source"), _end(edge, "to", "target"), edge) for edge in graph.get("edges", [])]
+    """The graph as a tree from its sources; a node met twice is named again and not opened again.
+
+    Membership (`in`: an object is in its dataset) is said in the object's own name and drawn by no branch.
+    """
+    edges = [
+        (_end(edge, "from", "source"), _end(edge, "to", "target"), edge)
+        for edge in graph.get("edges", [])
+        if edge.get("kind") != "in"
+    ]
+    ends = {end for source, target, _ in edges for end in (source, target)}
+    every = {str(node["id"]): node for node in graph.get("nodes", [])}
+    nodes = {name: node for name, node in every.items() if name in ends or node.get("kind") != "dataset"}
     fed = {target for _, target, _ in edges}
-    root = Tree(f"Lineage of {title}")
+    root = Tree(escape(f"Lineage of {title}"))
     shown: set[str] = set()
     for name in [name for name in nodes if name not in fed] or list(nodes)[:1]:
         _grow(root, name, "", nodes=nodes, edges=edges, shown=shown)
@@ -66,16 +76,24 @@ def _grow(
     edges: list[tuple[str, str, dict[str, Any]]],
     shown: set[str],
 ) -> None:
-    node = nodes.get(name, {})
-    label = f"{node.get('kind', 'node')} {node.get('name') or name}".replace("[", "\\[")
     again = name in shown
-    branch = parent.add(f"{label}{how}" + (" (above)" if again else ""))
+    branch = parent.add(escape(f"{_named(nodes.get(name, {}), name)}{how}" + (", see above" if again else "")))
     if again:
         return
     shown.add(name)
     for source, target, edge in edges:
         if source == name:
             _grow(branch, target, _how(edge), nodes=nodes, edges=edges, shown=shown)
+
+
+def _named(node: dict[str, Any], name: str) -> str:
+    """A node in words: an object by its URI, a run by its name or else by who ran it for what."""
+    kind = str(node.get("kind", "node"))
+    if kind == "object" and node.get("key"):
+        return f"s3://{node.get('dataset', '')}/{node['key']} [{node.get('label') or 'no label'}]"
+    if kind == "run" and not node.get("name") and node.get("principal"):
+        return f"run of {node['principal']} for {node.get('purpose', '')}"
+    return f"{kind} {node.get('name') or name}"
 
 
 def _how(edge: dict[str, Any]) -> str:
@@ -85,7 +103,7 @@ def _how(edge: dict[str, Any]) -> str:
     if columns:
         parts.append("columns " + ", ".join(map(str, columns)))
     said = ", ".join(part for part in parts if part)
-    return f" ({said})".replace("[", "\\[") if said else ""
+    return f" ({said})" if said else ""
 
 
 def _end(edge: dict[str, Any], *names: str) -> str:

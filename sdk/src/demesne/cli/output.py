@@ -11,6 +11,7 @@ from rich.table import Table
 from demesne.client import Client
 from demesne.settings import Settings, read
 
+_PIPE_WIDTH = 240
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 ReadyFile = Annotated[
     Path | None,
@@ -31,7 +32,9 @@ def client_of(ready_file: Path | None, zone: str | None = None) -> Client:
 
 def console() -> Console:
     """People's output: colours only on a terminal, NO_COLOR respected (rich does both)."""
-    return Console(highlight=False)
+    found = Console(highlight=False)
+    # Into a file or a pipe nothing is cut: an endpoint with its end missing is worse than a long line.
+    return found if found.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def print_json(document: Any) -> None:

@@ -92,8 +92,10 @@ async def _send(
     """Exactly `left` bytes, or an exception. Stops unsealing when nobody listens any more (`gone`)."""
     piece: Buffer | None = first
     while piece is not None:
-        if gone is not None and gone.done():
-            raise ClientGone
+        if gone is not None:
+            await asyncio.sleep(0)  # neither a cached stream nor a dead connection need ever yield: let the watch run
+            if gone.done():
+                raise ClientGone
         if len(piece) > left:
             raise EOFError("the stream is longer than its span")
         left -= len(piece)

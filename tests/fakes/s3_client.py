@@ -1,5 +1,6 @@
 """Requests signed by botocore, the oracle, and taken apart to the bytes on the wire, so that tests can bend them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,7 +129,7 @@ async def call(app: S3App, request: WireRequest, *, client: str = "127.0.0.1", p
         at = state["at"]
         state["at"] += 1
         if at >= len(chunks):
-            return {"type": "http.disconnect"}
+            await asyncio.Event().wait()  # a client that stays
         return {"type": "http.request", "body": chunks[at], "more_body": at + 1 < len(chunks)}
 
     async def send(message: Any) -> None:

@@ -61,12 +61,13 @@ def test_failure_after_the_first_byte_cuts_the_connection(served: Served, failur
     assert served.guard.outcomes == [("read", "k", "aborted", 3 << 20)]
 
 
-def test_failure_before_the_first_byte_of_data_but_after_the_headers_cuts_too(served: Served) -> None:
+def test_failure_before_the_first_byte_is_an_answer(served: Served) -> None:
     served.guard.fail_stream_at = 0
-    answer = exchange(served, get(served))
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert body == b""
+    request = signed("GET", "/claims/k", host=f"127.0.0.1:{served.port}", headers=[("connection", "close")])
+    head, _, body = exchange(served, request.bytes()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"integrity.body" in body
+    assert served.guard.outcomes == [("read", "k", "aborted", 0)]
 
 
 def test_stream_that_ends_early_is_no_clean_end(served: Served) -> None:

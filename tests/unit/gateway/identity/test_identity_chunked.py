@@ -1,8 +1,6 @@
 """aws-chunked, signed and not: what decodes, and every way it may be bent."""
 
 import base64
-import hashlib
-import hmac
 import zlib
 from collections.abc import Callable
 
@@ -12,6 +10,7 @@ from gateway.identity import canonical
 from gateway.identity.chunked import MAX_TRAILER, ChunkedDecoder
 from gateway.identity.errors import Unauthenticated
 from gateway.identity.sigv4 import Payload, PayloadKind, VerifiedRequest
+from tests.fakes.aws_chunked import Encoder, encode_unsigned
 from tests.fakes.s3_server import PRINCIPAL
 
 KEY = canonical.signing_key("secret", "20260101", "de-1", "s3")
@@ -25,33 +24,8 @@ def verified(kind: PayloadKind) -> VerifiedRequest:
     return VerifiedRequest(PRINCIPAL, Payload(kind), SEED, KEY, SCOPE, STAMP, presigned=False)
 
 
-def sign(message: str) -> str:
-    return hmac.new(KEY, message.encode(), hashlib.sha256).hexdigest()
-
-
 def encode_signed(body: bytes, size: int, trailer: dict[str, str] | None = None, *, end: str = "\r\n") -> bytes:
-    """Written from AWS's manual, independently of the decoder."""
-    out, previous = b"", SEED
-    chunks = [body[i : i + size] for i in range(0, len(body), size)] + [b""]
-    for chunk in chunks:
-        previous = sign(
-            f"AWS4-HMAC-SHA256-PAYLOAD\n{STAMP}\n{SCOPE}\n{previous}\n{hashlib.sha256(b'').hexdigest()}\n"
-            f"{hashlib.sha256(chunk).hexdigest()}"
-        )
-        out += f"{len(chunk):x};chunk-signature={previous}\r\n".encode() + chunk + (b"\r\n" if chunk else b"")
-    if trailer is None:
-        return out + b"\r\n"
-    lines = "".join(f"{name}:{value}\n" for name, value in trailer.items())
-    seal = sign(f"AWS4-HMAC-SHA256-TRAILER\n{STAMP}\n{SCOPE}\n{previous}\n{hashlib.sha256(lines.encode()).hexdigest()}")
-    return out + lines.replace("\n", end).encode() + f"x-amz-trailer-signature:{seal}\r\n\r\n".encode()
-
-
-def encode_unsigned(body: bytes, size: int, trailer: dict[str, str]) -> bytes:
-    out = b""
-    for i in range(0, len(body), size):
-        chunk = body[i : i + size]
-        out += b"%x\r\n" % len(chunk) + chunk + b"\r\n"
-    return out + b"0\r\n" + "".join(f"{n}:{v}\r\n" for n, v in trailer.items()).encode() + b"\r\n"
+    return Encoder(KEY, SCOPE, STAMP, SEED).signed(body, size, trailer, end=end)
 
 
 CRC = {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode()}

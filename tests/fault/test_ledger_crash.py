@@ -208,3 +208,13 @@ def test_a_ledger_without_its_checkpoint_is_not_begun_anew(zone: Path) -> None:
     with pytest.raises(Broken) as caught:
         write_ledger(zone, [])
     assert caught.value.reason == "ledger.checkpoint"
+
+
+def test_damage_to_the_last_published_batch_is_no_torn_tail(tmp_path: Path) -> None:
+    write_ledger(tmp_path, [intent(i) for i in range(10)], per_batch=5)
+    data = bytearray(segment(tmp_path).read_bytes())
+    data[data.find(entry_id(9).encode())] ^= 1
+    segment(tmp_path).write_bytes(data)
+    with pytest.raises(Broken):
+        write_ledger(tmp_path, [])
+    assert segment(tmp_path).read_bytes() == bytes(data)  # evidence is not tidied away

@@ -61,3 +61,11 @@ def test_every_changed_character_is_refused() -> None:
 def test_a_zone_that_could_confuse_the_signed_lines_is_refused(zone: str) -> None:
     with pytest.raises(Malformed):
         signed_bytes(zone, 0, "0" * 64, 1)
+
+
+def test_spare_bits_of_the_signature_are_not_a_second_spelling() -> None:
+    text = promise().encode()
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for spare in range(1, 16):
+        with pytest.raises(Malformed):
+            Promise.decode(text[:-1] + alphabet[alphabet.index(text[-1]) + spare])

@@ -285,3 +285,25 @@ def test_the_directory_of_a_copy_may_be_read_only(copy: Path) -> None:
     assert check(copy).verified
     for path in (copy / "ledger").rglob("*"):
         os.chmod(path, 0o755 if path.is_dir() else 0o644)
+
+
+def test_spare_bits_of_base64_are_not_a_second_spelling() -> None:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    origin = origin_of("de")
+    text = sign_checkpoint(Checkpoint(origin, 3, bytes(32)), KEY.public_key, KEY.sign).decode()
+    for place in (text.index("=") - 1, text.rindex("=") - 1):
+        changed = text[:place] + alphabet[alphabet.index(text[place]) + 1] + text[place + 1 :]
+        with pytest.raises(Malformed):
+            open_checkpoint(changed.encode(), origin, KEY.public_key, verify_ed25519)
+
+
+def test_a_tree_rewritten_on_every_level_does_not_start(copy: Path) -> None:
+    """Levels that agree with each other, and not with what was signed."""
+    tile0, tile1 = copy / "ledger" / "tile" / "0", copy / "ledger" / "tile" / "1"
+    flip(tile0, 40)
+    hashes = tile0.read_bytes()
+    first = root_of(hashes[i : i + HASH_BYTES] for i in range(0, 256 * HASH_BYTES, HASH_BYTES))
+    tile1.write_bytes(first + tile1.read_bytes()[HASH_BYTES:])
+    with pytest.raises(Broken) as caught:
+        write_ledger(copy, [intent(1000)])
+    assert "signed" in caught.value.detail

@@ -108,8 +108,9 @@ class Questions:
         found: dict[str, list[Object]] = {}
         for version in self.objects(dataset):
             for read in self.readers(version.version_id):
-                # No columns known (a format without any): the whole object was read, so that column was.
-                if read.view == "raw" and (column in read.columns or not read.columns):
+                # Columns nobody knows: any may have been read. A known schema without columns: only the footer was.
+                unknown = not read.columns and not version.fields
+                if read.view == "raw" and (column in read.columns or unknown):
                     found.setdefault(read.run_id, []).append(version)
         return [self._raw_reader(run_id, versions) for run_id, versions in found.items()]
 

@@ -113,6 +113,14 @@ def test_which_models_saw_a_column_raw(tmp_path: Path) -> None:
     assert lineage.raw_readers_of("claims", "name") == []  # the analyst's view of it was masked
 
 
+def test_reading_a_footer_alone_reads_no_column(tmp_path: Path) -> None:
+    footer = [intent(40, version=PART0, run=SCORE), outcome(entry_id(40), 41, ranges=[[300, 400]], bytes=100)]
+    path = project(tmp_path, [*STORY[:2], *footer])
+    with ask(path) as connection:
+        assert [read.columns for read in Questions(connection).inputs(SCORE)] == [()]
+    assert Lineage(path).raw_readers_of("claims", "name") == []
+
+
 def test_an_intent_without_outcome_counts_as_read_whole(tmp_path: Path) -> None:
     lineage = Lineage(project(tmp_path, [*STORY, intent(30, version=PART0, run=TRAIN, view="raw")]))
     (reader,) = lineage.raw_readers_of("claims", "name")

@@ -379,6 +379,20 @@ def test_a_view_of_a_deleted_version_is_not_committed_and_its_bodies_go(world: V
     assert not world.memory.objects
 
 
+def test_the_views_of_an_overwritten_version_are_swept_with_it(world: VaultWorld) -> None:
+    row = world.put("k", b"raw rows", views=[NewView("plan1", "b1")])
+    view = world.catalog.view(row.version_id, "plan1")
+    assert view is not None
+    world.vault.put_view(row, view, [b"masked"], "text/csv", RECORD)
+    world.put("k", b"new rows")
+    world.clock.advance(3_600_001)
+    assert world.vault.sweep() == 4
+    assert len(world.memory.objects) == 2
+    gone = world.catalog.find_view(view.view_id)
+    assert gone is not None
+    assert (gone.state, gone.reason) == ("failed", "version.deleted")
+
+
 def test_the_builder_opens_by_its_lease_and_nothing_of_it_is_cached(world: VaultWorld) -> None:
     row = world.put("k", b"raw rows")
     for _ in range(2):

@@ -178,8 +178,11 @@ def test_labels_flow_by_run(catalog: Catalog) -> None:
     catalog.add_io(run, "out", "d3", "v3", "raw", "personal", ["us"], RECORD)
     catalog.add_io(run, "in", "d1", "v1", "open", "personal", ["de"], RECORD)
     assert [row.label for row in catalog.io(run) if row.version_id == "v1"] == ["personal"], "relabelled, read again"
+    catalog.add_io(run, "in", "d4", "v4", "open", "none", ["de"], RECORD)
+    catalog.add_io(run, "in", "d4", "v4", "open", "personal", ["de"], RECORD)
+    assert [row.label for row in catalog.io(run) if row.version_id == "v4"] == ["personal"]
     found = catalog.run_label(run)
-    assert (found.label, found.placement, found.inputs) == ("personal", ("de",), 2)
+    assert (found.label, found.placement, found.inputs) == ("personal", ("de",), 3)
 
 
 # --- principals, epochs, zones, what leaves ---------------------------------------------------------------------------

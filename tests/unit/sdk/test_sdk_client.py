@@ -91,9 +91,13 @@ def test_nobody_listening_is_unavailable() -> None:
         client.create_dataset("claims")
 
 
-def test_a_proxy_variable_is_not_obeyed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert client.datasets() == []
+def test_a_proxy_variable_is_not_obeyed(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Client(gateway.api_endpoint, STEWARD, region="de") as client:
+        assert client.datasets() == []
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"code": 3}'])

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from gateway.decide.decision import Allow, Deny
+from gateway.decide.decision import Allow, Decision, Deny, deny
 from gateway.decide.doctrine import Doctrine
 from gateway.decide.document import Action, encode
 from gateway.directory import Directory
 from gateway.errors import Conflict, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
 from gateway.facts import Facts, FactsReader, decision_input
 from gateway.identity.principal import Principal
+from gateway.ops.metrics import Metrics
 from gateway.plans import view_given
 from gateway.record import Recorder, Subject, rfc3339
 from lineage.errors import LineageError
@@ -72,6 +73,7 @@ class Guard:
         freshness_grace_ms: int,
         executor: Executor,
         clock: Callable[[], int],
+        metrics: Metrics,
     ) -> None:
         self.zone = zone
         self.facts = facts
@@ -79,6 +81,7 @@ class Guard:
         self.ledger = ledger
         self.recorder = recorder
         self.clock = clock
+        self.metrics = metrics
         self._directory = directory
         self._decision_key = decision_key
         self._grace_ms = freshness_grace_ms
@@ -111,7 +114,7 @@ class Guard:
             principal, facts, action=action, interface=interface, request_id=request_id, now=rfc3339(now),
             dataset=dataset, key=key, require_view=require_view,
         )  # fmt: skip
-        decision = await self.doctrine.decide(document)
+        decision = _floor(await self.doctrine.decide(document), principal)
         encoded = encode(document)
         subject = Subject(
             action=action, interface=interface, dataset_id=facts.dataset.dataset_id if facts.dataset else None,
@@ -124,6 +127,7 @@ class Guard:
         )  # fmt: skip
         sealed = seal_blob(self._decision_key, encoded, decision.decision_id.encode())
         promise = await self.append(entry, sealed)
+        self.metrics.decided(action, isinstance(decision, Allow))
         if isinstance(decision, Deny):
             raise self._refusal(decision, facts)
         self._check_here(decision, facts, dataset, absent_dataset)
@@ -134,6 +138,7 @@ class Guard:
         try:
             return await self.ledger.append(entry, sealed)
         except (LineageError, OSError) as error:
+            self.metrics.unrecorded()
             raise Unavailable(
                 "ServiceUnavailable",
                 "The ledger does not take records, and nothing is served without one",
@@ -150,22 +155,24 @@ class Guard:
         except vault_errors.VaultError as error:
             raise translate(error) from error
 
-    def _refusal(self, deny: Deny, facts: Facts) -> GatewayError:
+    def _refusal(self, refused: Deny, facts: Facts) -> GatewayError:
         """A Deny as the caller sees it: first reason, decision id, what to do."""
-        reason = deny.reason
+        reason = refused.reason
         # The grace after a lapsed attestation is 503, so that clients retry while the agent re-attests; then 403.
         lapsing = reason.code == "ReattestationRequired" and facts.session is not None and (
             facts.session.revoked_at is None and facts.lapsed_ms <= self._grace_ms
         )
         if reason.code == "access.unknown-dataset":
-            return no_such_dataset(deny.decision_id)
-        if deny.retry or lapsing:
+            return no_such_dataset(refused.decision_id)
+        if reason.code == "residency.other-zone":
+            return self._elsewhere(refused.decision_id, facts)
+        if refused.retry or lapsing:
             return Unavailable(
                 "SlowDown" if lapsing else "ServiceUnavailable", reason.message, rule=reason.code,
-                decision_id=deny.decision_id, remedy=reason.remedy, retry_after=RETRY_SECONDS,
+                decision_id=refused.decision_id, remedy=reason.remedy, retry_after=RETRY_SECONDS,
             )  # fmt: skip
         code = reason.code if reason.code == "ReattestationRequired" else "AccessDenied"
-        return Denied(code, reason.message, rule=reason.code, decision_id=deny.decision_id, remedy=reason.remedy)
+        return Denied(code, reason.message, rule=reason.code, decision_id=refused.decision_id, remedy=reason.remedy)
 
     def _check_here(
         self, allow: Allow, facts: Facts, dataset: str | None, absent: Literal["missing", "expected"]
@@ -179,12 +186,16 @@ class Guard:
             return
         if facts.dataset.zone == self.zone:
             return
-        home = self._directory.find(facts.dataset.zone)
+        raise self._elsewhere(allow.decision_id, facts)
+
+    def _elsewhere(self, decision_id: str, facts: Facts) -> GatewayError:
+        """The right endpoint, for a caller who may know of the dataset; otherwise what an absent one answers."""
+        home = self._directory.find(facts.dataset.zone) if facts.dataset else None
         if home is None:
-            raise no_such_dataset(allow.decision_id)
-        raise Denied(
+            return no_such_dataset(decision_id)
+        return Denied(
             "AccessDenied", f"This dataset lies in zone {home.name}", rule="residency.other-zone",
-            decision_id=allow.decision_id, remedy=f"ask {home.s3_endpoint} with a session of that zone",
+            decision_id=decision_id, remedy=f"ask {home.s3_endpoint} with a session of that zone",
         )  # fmt: skip
 
     async def _record_integrity(self, refusal: Denied, dataset: str | None) -> None:
@@ -194,6 +205,18 @@ class Guard:
                 "integrity", self.clock(), what="catalog-row", reason=refusal.rule or refusal.code, dataset=dataset
             )
         )
+
+
+def _floor(decision: Decision, principal: Principal) -> Decision:
+    """Rules below the doctrine, which none of its tables can lift."""
+    # A presigned link is a bearer of everything it opens, and travels in logs, mails and referrers.
+    if isinstance(decision, Allow) and decision.view == "raw" and principal.authenticator == "presigned":
+        return deny(
+            decision.decision_id, decision.revision, "access.presigned-raw",
+            "Raw personal data is not handed out over presigned links", "sign the request itself",
+            rule="gateway/guard",
+        )  # fmt: skip
+    return decision
 
 
 def no_such_dataset(decision_id: str) -> NotFound:

@@ -203,6 +203,7 @@ class Reads:
         self, admission: Admission, status: str, reading: Reading | None, reason: str | None = None
     ) -> None:
         """Step 8. One that is lost means "read whole", so a full backlog does not fail the read."""
+        self._guard.metrics.read(admission.view, status, reading.sent if reading else 0)
         entry = self._guard.recorder.outcome(
             admission.decision_id, status, reading.sent if reading else 0, reading.ranges if reading else [],
             at=self._guard.clock(), reason=reason,

@@ -5,7 +5,9 @@ nor refresh one. The doctrine appraises the claims and decides whether the purpo
 Protocol: docs/spec/attested-session.md.
 """
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +50,7 @@ class Sessions:
 
     def __init__(
         self, guard: Guard, catalog: Catalog, broker: KeyBroker, *, gateway_id: str, token_key: bytes,
-        freshness_seconds: int, run_window_ms: int, posture: str,
+        freshness_seconds: int, run_window_ms: int, posture: str, forget_keys: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._guard = guard
         self._catalog = catalog
@@ -58,6 +60,7 @@ class Sessions:
         self._freshness_seconds = freshness_seconds
         self._run_window_ms = run_window_ms
         self._posture = posture
+        self._forget_keys = forget_keys
 
     async def challenge(
         self, principal: Principal, purpose: str, scope: list[str], request_id: str
@@ -83,7 +86,7 @@ class Sessions:
         tier = await self._appraise(principal, attested, scope)
         now = self._guard.clock()
         run_id = await self._guard.blocking(
-            self._catalog.ensure_run, principal.principal_id, purpose, run or "", attested.key_thumbprint,
+            self._catalog.ensure_run, principal.principal_id, purpose, run or "", _workload(attested),
             self._run_window_ms,
         )  # fmt: skip
         expires_at = now + CREDENTIAL_SECONDS * 1000
@@ -129,6 +132,7 @@ class Sessions:
         await self._record("revocation", principal, session=row.session_id)
         await self._guard.blocking(self._catalog.revoke_session, session_id)
         self._guard.facts.forget_session(session_id)
+        self._forget_keys(session_id)
 
     async def _may_act_for(self, principal: Principal, purpose: str, request_id: str) -> Principal:
         acting = replace(principal, purpose=purpose)
@@ -205,6 +209,12 @@ class Sessions:
         }
         header = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
         return jwe.encrypt_compact(header, json.dumps(document).encode(), recipient)
+
+
+def _workload(attested: Attested) -> str:
+    """What software it is, as attested: unnamed runs of one principal are told apart by it, and not by the key,
+    which is new each time and would let a job shed what its last session read."""
+    return hashlib.sha256(str(attested.claims.get("measurement", "")).encode()).hexdigest()
 
 
 def _recipient(key: dict[str, Any]) -> ECKey:

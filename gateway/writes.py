@@ -6,7 +6,6 @@ An unacknowledged write leaves nothing visible: bodies without a commit are swep
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 from gateway.decide.decision import Allow
 from gateway.enforce.sniff import HEAD_BYTES, format_of
@@ -26,8 +25,10 @@ from gateway.s3.ports import (
     WriteDigests,
     Written,
 )
+from gateway.slabs import Slabs
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import DatasetRow, UploadRow, VersionRow
+from vault.catalog.section import NewJob
 from vault.catalog.versions import NewView, Precondition
 from vault.objects import Vault
 from vault.ref import DatasetRef, ObjectRef
@@ -36,43 +37,6 @@ from vault.writing import Facts as SealedFacts
 from vault.writing import PutWriter
 
 MASKABLE = frozenset({"parquet", "csv"})
-_SLAB = 1 << 20
-_TAIL = 8
-
-
-class _Body(Protocol):
-    """What is being written: a whole object or one part."""
-
-    def write(self, data: Buffer) -> None: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def md5(self) -> bytes: ...
-    def abort(self) -> None: ...
-
-
-class _Slabs:
-    """Collects small pieces so that each hop to the executor carries about 1 MiB; keeps both ends for the format."""
-
-    def __init__(self, guard: Guard, body: _Body) -> None:
-        self._guard = guard
-        self._body = body
-        self._pending = bytearray()
-        self.head = b""
-        self.tail = b""
-
-    async def write(self, data: Buffer) -> None:
-        if len(self.head) < HEAD_BYTES:
-            self.head += bytes(data[: HEAD_BYTES - len(self.head)])
-        self.tail = (self.tail + bytes(data[-_TAIL:]))[-_TAIL:]
-        self._pending += data
-        if len(self._pending) >= _SLAB:
-            await self.flush()
-
-    async def flush(self) -> None:
-        if self._pending:
-            slab, self._pending = self._pending, bytearray()
-            await self._guard.blocking(self._body.write, slab)
 
 
 class Writing:
@@ -89,7 +53,7 @@ class Writing:
         self._content_type = content_type
         self._condition = condition
         self._request_id = request_id
-        self._slabs = _Slabs(writes.guard, writer)
+        self._slabs = Slabs(writes.guard, writer)
         self.done = False
 
     async def write(self, data: Buffer) -> None:
@@ -109,10 +73,12 @@ class Writing:
         dataset = _here(again)
         data_format = format_of(self._slabs.head, self._slabs.tail, self._ref.key, self._content_type)
         sealed = await guard.blocking(self._writer.finish, self._writes.sealed_facts(again))
+        views = self._writes.views(dataset, again.allow, data_format)
         row = await guard.blocking(
             self._writes.vault.commit, sealed, written_by=self._principal.principal_id,
             run_id=again.facts.run.run_id, record=again.decision_id, object_format=data_format,
-            views=self._writes.views(dataset, again.allow, data_format), expect=_precondition(self._condition),
+            jobs=self._writes.jobs(dataset, sealed.subject.version_id, data_format, views), views=views,
+            expect=_precondition(self._condition),
         )  # fmt: skip
         self.done = True
         await self._writes.committed(self._principal, again, row)
@@ -130,7 +96,7 @@ class PartWriting:
     def __init__(self, guard: Guard, writer: PartWriter) -> None:
         self._guard = guard
         self._writer = writer
-        self._slabs = _Slabs(guard, writer)
+        self._slabs = Slabs(guard, writer)
         self.done = False
 
     async def write(self, data: Buffer) -> None:
@@ -227,11 +193,13 @@ class Writes:
         done = await guard.blocking(self.vault.finish_upload, upload, list(parts), self.sealed_facts(admission))
         head, tail = await guard.blocking(self.vault.upload_edges, done, HEAD_BYTES)
         data_format = format_of(head, tail, ref.key, upload.content_type)
+        views = self.views(dataset, admission.allow, data_format)
         result = {"etag": done.sealed.etag, "version_id": upload.version_id, "size": done.sealed.size}
         row = await guard.blocking(
             self.vault.commit_upload, done, written_by=principal.principal_id, run_id=admission.facts.run.run_id,
             record=admission.decision_id, result=result, object_format=data_format,
-            views=self.views(dataset, admission.allow, data_format), expect=_precondition(condition),
+            jobs=self.jobs(dataset, upload.version_id, data_format, views), views=views,
+            expect=_precondition(condition),
         )  # fmt: skip
         await self.committed(principal, admission, row)
         return _written(dataset, row, admission.decision_id)
@@ -288,6 +256,12 @@ class Writes:
             return []
         plans = {plan.plan_id for plan in self.catalog.plans(dataset.dataset_id)} - {IDENTITY_PLAN}
         return [NewView(plan_id, BUILDER_VERSION) for plan_id in sorted(plans)]
+
+    def jobs(self, dataset: DatasetRow, version_id: str, data_format: str, views: list[NewView]) -> list[NewJob]:
+        """Where no view will be built, a job of its own finds which bytes are which column."""
+        if views or data_format not in MASKABLE:
+            return []
+        return [NewJob("describe", {"dataset_id": dataset.dataset_id, "version_id": version_id})]
 
     async def committed(self, principal: Principal, admission: Admission, row: VersionRow) -> None:
         """Visible already; now on record, and the run's output is noted."""

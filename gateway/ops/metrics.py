@@ -2,16 +2,39 @@
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+_KINDS = frozenset({"raw", "open", "writer", "none"})
+
 
 class Metrics:
     """A registry of its own, so that two workers in one process do not share counters."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.answers = Counter("demesne_answers_total", "Answers by action and status", ["action", "status"],
-                               registry=self.registry)  # fmt: skip
-        self.bytes_sent = Counter("demesne_bytes_sent_total", "Plaintext bytes sent, by kind of view", ["view"],
-                                  registry=self.registry)  # fmt: skip
+        self._decisions = Counter(
+            "demesne_decisions_total", "Decisions by action and answer", ["action", "answer"], registry=self.registry
+        )
+        self._reads = Counter(
+            "demesne_reads_total", "Reads by kind of view and outcome", ["view", "status"], registry=self.registry
+        )
+        self._bytes = Counter(
+            "demesne_bytes_sent_total", "Plaintext bytes sent, by kind of view", ["view"], registry=self.registry
+        )
+        self._unrecorded = Counter(
+            "demesne_refused_unrecorded_total", "Requests refused because the ledger took no record",
+            registry=self.registry,
+        )  # fmt: skip
+
+    def decided(self, action: str, allow: bool) -> None:
+        self._decisions.labels(action, "allow" if allow else "deny").inc()
+
+    def read(self, view: str, status: str, sent: int) -> None:
+        """A plan id counts as "masked": there may be many."""
+        kind = view if view in _KINDS else "masked"
+        self._reads.labels(kind, status).inc()
+        self._bytes.labels(kind).inc(sent)
+
+    def unrecorded(self) -> None:
+        self._unrecorded.inc()
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

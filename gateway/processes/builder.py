@@ -5,6 +5,7 @@ import sys
 import threading
 from typing import Any
 
+from gateway.enforce.confinement import FILTER, RLIMITS
 from gateway.jobs.builder import Builder
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import holder, now_ms, open_catalog, open_store
@@ -33,6 +34,8 @@ def run_builder(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     command = [sys.executable, "-m", "gateway", "sandbox"]
-    Builder(vault, catalog, broker, append, command, now_ms, holder=holder()).serve(stop)
+    # A development machine may lack the call filter; data of real people is decoded behind both or not at all.
+    required = frozenset({RLIMITS, FILTER} if settings.posture == "production" else {RLIMITS})
+    Builder(vault, catalog, broker, append, command, now_ms, holder=holder(), required=required).serve(stop)
     ledger.close()
     return 0

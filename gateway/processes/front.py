@@ -123,6 +123,7 @@ async def _build(
     doctrine = Doctrine(engine, settings.policies, now_ms)
     await doctrine.reload()
     ledger = LedgerClient(settings.ledger_socket, settings.zone)
+    metrics = Metrics()
     window_ms = settings.run_window_days * 86_400_000
     facts = FactsReader(
         catalog, settings.zone,
@@ -137,7 +138,7 @@ async def _build(
         zone=settings.zone, facts=facts, doctrine=doctrine, ledger=ledger,
         recorder=Recorder(settings.tenant, settings.zone, hello.record_hash_key), directory=directory,
         decision_key=hello.decision_key, freshness_grace_ms=settings.freshness_grace_seconds * 1000,
-        executor=executor, clock=now_ms,
+        executor=executor, clock=now_ms, metrics=metrics,
     )  # fmt: skip
     static_key = read_static_key(settings.static_key_path)
     registry = Registry(
@@ -149,13 +150,13 @@ async def _build(
     sessions = Sessions(
         guard, catalog, broker, gateway_id=f"{settings.tenant}/{settings.zone}", token_key=hello.token_key,
         freshness_seconds=settings.freshness_seconds, run_window_ms=window_ms, posture=settings.posture,
+        forget_keys=vault.forget_session,
     )  # fmt: skip
     lookup = DerivedKeyLookup(
         hello.token_key, CatalogHolders(catalog, guard.blocking, now_ms),
         lambda token: open_token(hello.token_key, token), (Refused,), now_ms, static_key=static_key,
     )  # fmt: skip
     refusals = RefusalCounter()
-    metrics = Metrics()
     verifiers = {
         service: Verifier(lookup, region=settings.zone, service=service, clock=time.time)
         for service in ("s3", "demesne")

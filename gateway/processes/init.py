@@ -33,8 +33,7 @@ def run_init(settings: Settings) -> int:
                       settings.zone_dir / "tmp"):  # fmt: skip
         private_directory(directory)
     keys = settings.zone_dir / "keys"
-    if not keys.exists():
-        LocalProvider.initialise(keys, settings.jurisdiction)
+    LocalProvider.initialise(keys, settings.jurisdiction)  # changes nothing that is there; the folder may be a mount
     zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
     ZoneSigner.load_or_create(settings.signing_key_path)
     store = urlsplit(settings.store_location)

@@ -264,3 +264,25 @@ def test_the_socket_is_for_our_own_user(tmp_path: Path) -> None:
             assert (tmp_path / "s").stat().st_mode & 0o077 == 0
 
     run(scenario())
+
+
+def test_a_ledger_being_written_never_looks_damaged(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with sequencer(tmp_path, checkpoint_seconds=0.005) as client:
+            done = False
+
+            async def write() -> None:
+                for start in range(0, 100_000, 20):
+                    if done:
+                        return
+                    await asyncio.gather(*(client.append(intent(start + i)) for i in range(20)))
+
+            writing = asyncio.create_task(write())
+            for _ in range(15):
+                assert (await asyncio.to_thread(check, tmp_path)).problems == []
+                await asyncio.sleep(0.01)
+            done = True
+            await writing
+
+    run(scenario())
+    assert check(tmp_path).size > 100

@@ -19,7 +19,11 @@ class Gets(Ground):
     def open(self, row: VersionRow | ViewRow, key: str, grant: Grant) -> SealedReader:
         """`key`: the object's key as the request named it. Refused in the broker's words; Malformed where the bytes
         are not what the catalog pins; NotFound("view.building" | "version.marker") where there is nothing to open."""
-        opened = self._opened(row, key, holder(grant), lambda *about: self._broker.unwrap(*about, grant))
+
+        def unwrap(scope: KeyScope, subject: str, wrapped: WrappedKey) -> bytes:
+            return self._broker.unwrap(scope, subject, wrapped, grant)
+
+        opened = self._opened(row, key, holder(grant), unwrap)
         return SealedReader(self.store, opened.manifest, opened.object_key)
 
     def open_for_build(self, version: VersionRow, job_id: str, fence: int) -> SealedReader:
@@ -30,9 +34,11 @@ class Gets(Ground):
     def build_source(self, version: VersionRow, job_id: str, fence: int) -> Opened:
         """Manifest and object key for the sandbox's parent: it hands over `body_key(object_key, body_id, part)` and
         serves sealed bytes by `store_key`; the sandbox opens them with `BodyOpener` and the manifest's pin."""
-        return self._opened(
-            version, version.key, None, lambda *about: self._broker.builder_unwrap(*about, job_id, fence)
-        )
+
+        def unwrap(scope: KeyScope, subject: str, wrapped: WrappedKey) -> bytes:
+            return self._broker.builder_unwrap(scope, subject, wrapped, job_id, fence)
+
+        return self._opened(version, version.key, None, unwrap)
 
     def forget_session(self, session_id: str) -> None:
         """A revoked session's cached keys go at once."""

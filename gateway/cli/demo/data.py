@@ -16,8 +16,9 @@ import statsmodels.api as sm
 from faker import Faker
 
 YEARS_PER_MEMBER = 5
-PARQUET_FILES = 4
+PARQUET_FILES = 3
 SEED = 20261121
+FEATURES = ("postcode", "birth_date", "email")  # what the training job reads; stored next to one another
 MEASURES = ("mdvis", "lncoins", "idp", "lpi", "fmde", "physlm", "disea", "hlthg", "hlthf", "hlthp")
 
 
@@ -32,21 +33,22 @@ class DemoInput:
 
 
 def make_input(directory: Path) -> DemoInput:
-    """Write part-0.parquet … part-3.parquet and members.csv into `directory`."""
+    """Write part-0.parquet … part-2.parquet and members.csv into `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     visits: pd.DataFrame = sm.datasets.randhie.load_pandas().data
     members = _members((len(visits) + YEARS_PER_MEMBER - 1) // YEARS_PER_MEMBER)
     owner = [number // YEARS_PER_MEMBER for number in range(len(visits))]
     table = pa.table(
         {
-            **{name: pa.array([members[o][name] for o in owner]) for name in members[0]},
+            **{name: pa.array([members[o][name] for o in owner]) for name in FEATURES},
             "note": pa.array([_note(members[o], number) for number, o in enumerate(owner)]),
+            **{name: pa.array([members[o][name] for o in owner]) for name in members[0] if name not in FEATURES},
             **{name: pa.array(visits[name].to_numpy()) for name in MEASURES},
         }
     )
     step = (len(visits) + PARQUET_FILES - 1) // PARQUET_FILES
     for part in range(PARQUET_FILES):
-        pq.write_table(table.slice(part * step, step), directory / f"part-{part}.parquet", row_group_size=2048)
+        pq.write_table(table.slice(part * step, step), directory / f"part-{part}.parquet")
     with (directory / "members.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(members[0]))
         writer.writeheader()

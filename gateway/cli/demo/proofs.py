@@ -29,9 +29,9 @@ def lineage(stage: Stage) -> str:
     out = stage.work_dir / "openlineage.jsonl"
     out.write_text("".join(json.dumps(event) + "\n" for event in events))
     checked = _validated(events)
-    console = Console(width=140, highlight=False)
+    console = Console(width=110, highlight=False)
     with console.capture() as drawn:
-        console.print(tree_of(document, DATASET), markup=False)
+        console.print(tree_of(document, DATASET))
     return f"{drawn.get().rstrip()}\n{len(events)} OpenLineage events in {out.name}: {checked}"
 
 

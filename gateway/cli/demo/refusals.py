@@ -62,7 +62,7 @@ def into_another_zone(stage: Stage) -> str:
         there.create_dataset(ELSEWHERE, synthetic=True)
     with stage.api() as here:
         here.create_dataset(ELSEWHERE, zone="fr", synthetic=True)
-    session = stage.attest(run="train-claims-risk")
+    session = stage.attest(run="copy-abroad")
     raw = session.boto3().get_object(Bucket=DATASET, Key=KEY)["Body"].read()
     refusal = refused(lambda: session.boto3().put_object(Bucket=ELSEWHERE, Key="copy.parquet", Body=raw))
     told_here = _denied(stage, refusal, "residency.")

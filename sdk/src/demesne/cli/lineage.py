@@ -99,7 +99,9 @@ def _named(node: dict[str, Any], name: str) -> str:
 def _how(edge: dict[str, Any]) -> str:
     """How the edge came about: ` (read, raw, columns email, name)`."""
     columns = edge.get("columns") or []
-    parts = [str(edge.get("kind") or ""), str(edge.get("view") or "")]
+    view = str(edge.get("view") or "")
+    # Any other view is a plan's id: a masked rendering.
+    parts = [str(edge.get("kind") or ""), view if view in {"", "raw", "open"} else "masked"]
     if columns:
         parts.append("columns " + ", ".join(map(str, columns)))
     said = ", ".join(part for part in parts if part)

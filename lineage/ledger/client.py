@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from lineage.errors import LineageError, Malformed, Unavailable
 from lineage.ledger import frames
-from lineage.ledger.entry import check_entry, encode_entry, leaf_hash
+from lineage.ledger.entry import encode_entry, leaf_hash
 from lineage.ledger.promise import Promise
+from lineage.ledger.shapes import check_entry
 
 BACKLOG = 20_000
 RETRY_SECONDS = 0.2

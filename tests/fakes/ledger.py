@@ -13,8 +13,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from lineage.errors import Unavailable
-from lineage.ledger.entry import check_entry, encode_entry, leaf_hash
+from lineage.ledger.entry import encode_entry, leaf_hash
 from lineage.ledger.promise import Promise, signed_bytes
+from lineage.ledger.shapes import check_entry
 
 Fault = Callable[[str, Mapping[str, Any]], None]
 

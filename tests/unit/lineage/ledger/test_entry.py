@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineage.errors import Malformed
-from lineage.ledger.entry import check_entry, decode_entry, encode_entry, leaf_hash
+from lineage.ledger.entry import decode_entry, encode_entry, leaf_hash
+from lineage.ledger.shapes import check_entry
 from tests.fakes.ledger import commit, entry_id, intent, outcome
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ class ZoneProcesses:
         for child in self.children:
             child.start()
 
-    def wait_ready(self, deadline: float, verify: str | bool) -> None:
+    def wait_ready(self, deadline: float, verify: ssl.SSLContext | bool) -> None:
         """Until /readyz answers 200. Raises StartFailed naming what is not ready, or what died."""
         last = "no answer"
         with httpx2.Client(verify=verify, trust_env=False) as client:

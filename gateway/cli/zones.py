@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -64,7 +65,7 @@ class DevZones:
                 zone.start()
             deadline = time.monotonic() + _START_SECONDS
             for zone in self.zones:
-                zone.wait_ready(deadline, str(self.options.tls_cert) if self.options.tls_cert else True)
+                zone.wait_ready(deadline, trust_of(self.options.tls_cert))
             if self.options.ready_file is not None:
                 write_atomically(self.options.ready_file, json.dumps(self.ready_document(), indent=2) + "\n")
             undo.pop_all()
@@ -149,6 +150,19 @@ class DevZones:
             self.options.ready_file.unlink(missing_ok=True)
 
 
+def trust_of(certificate: Path | None) -> ssl.SSLContext | bool:
+    """For the readiness probe: the zone's certificate itself is trusted, whoever issued it and whatever it names.
+
+    A certificate of a private authority comes without that authority, and need not name 127.0.0.1.
+    """
+    if certificate is None:
+        return True
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Others see the old file or the whole new one; it may hold credentials, so 0600 from the start."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,4 +175,4 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-__all__ = ["DevOptions", "DevZones", "StartFailed", "write_atomically"]
+__all__ = ["DevOptions", "DevZones", "StartFailed", "trust_of", "write_atomically"]

@@ -29,7 +29,7 @@ class Ground:
         self, store: Store, catalog: Catalog, broker: KeyBroker, zone: str, clock: Callable[[], int], *,
         cache_ms: int = CACHE_MS, min_part: int = MIN_PART,
     ) -> None:  # fmt: skip
-        """The tenant is the catalog's. `cache_ms`: how long opened keys are kept, at most 60 000."""
+        """The tenant is the catalog's. `cache_ms`: how long opened keys are kept, at most 30 000."""
         self.store = store
         self.catalog = catalog
         self.zone = zone

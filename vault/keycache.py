@@ -1,4 +1,4 @@
-"""What was opened with a key, for at most 60 s: the time within which a disabled key stops opening data.
+"""What was opened with a key, for at most 30 s: the time within which a disabled key stops opening data.
 
 An entry is found only by the tenant, by who holds the grant (session, or principal and view), and by the subject
 it was opened for: never across tenants, never from one session to another. A hit does not lengthen its life.
@@ -10,12 +10,12 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-CACHE_MS = 60_000
+CACHE_MS = 30_000  # with the broker's own 30 s, a disabled epoch key stops opening data within a minute
 CACHED = 1024
 
 
 class KeyCache(Generic[T]):
-    """Least recently used first out. `lifetime_ms` is cut to 60 000; 0 caches nothing."""
+    """Least recently used first out. `lifetime_ms` is cut to `CACHE_MS`; 0 caches nothing."""
 
     def __init__(self, clock: Callable[[], int], lifetime_ms: int = CACHE_MS, limit: int = CACHED) -> None:
         self._clock = clock

@@ -10,6 +10,7 @@ from lineage.ledger.reader import LedgerReader
 from lineage.names import Ranges, RunName, VersionName
 from lineage.outbox import Outbox
 from lineage.projector import Projector
+from lineage.questions import Questions
 from lineage.transports.file import FileTransport
 from vault.catalog.catalog import Catalog
 from vault.errors import NotFound
@@ -74,6 +75,10 @@ class Projection:
     def __call__(self) -> None:
         self._projector.catch_up()
         self._outbox.deliver()
+
+    def knows(self, version_id: str) -> bool:
+        """Whether the commit of this version has been projected."""
+        return Questions(self._graph.connection).object(version_id) is not None
 
     def close(self) -> None:
         self._graph.close()

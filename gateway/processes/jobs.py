@@ -10,6 +10,7 @@ import uvloop
 from gateway.directory import read_directory
 from gateway.jobs.duty import Duty, DutyThread
 from gateway.jobs.projection import Projection
+from gateway.jobs.reconcile import Reconciler
 from gateway.jobs.residency import ResidencyCheck
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import holder, now_ms, open_catalog, open_store
@@ -27,6 +28,7 @@ from vault.residency import Located
 
 SWEEP_SECONDS = 300.0
 PROJECT_SECONDS = 0.5
+RECONCILE_EVERY = 20  # rounds of the projection: every ten seconds
 log = structlog.get_logger("jobs")
 
 
@@ -84,11 +86,21 @@ def _duties(settings: Settings, stop: threading.Event) -> None:
     projection = Projection(
         settings.ledger_dir, settings.lineage_graph, settings.zone_dir / "openlineage.jsonl", catalog, settings.zone
     )
+    reconciler = Reconciler(catalog, settings.zone, recorder, append, projection.knows, now_ms)
+    rounds = 0
+
+    def project() -> None:
+        nonlocal rounds
+        projection()
+        rounds += 1
+        if rounds % RECONCILE_EVERY == 0:
+            reconciler()
+
     threads = [
         DutyThread(duty, catalog, holder(), stop)
         for duty in (
             Duty("residency", float(settings.residency_interval_seconds), residency),
-            Duty("outbox", PROJECT_SECONDS, projection),
+            Duty("outbox", PROJECT_SECONDS, project),
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
         )
     ]

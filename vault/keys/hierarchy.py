@@ -24,7 +24,7 @@ from vault.keys.secrets import SecretBytes, new_key
 
 GROUP_LIMIT = 10_000  # object keys per group: what one erasure has to re-wrap at most
 RESERVED_AT_ONCE = 64  # one durable catalog write per so many new objects; a crash wastes the rest of them
-CACHE_MS = 60_000  # a disabled epoch key stops opening data within a minute
+CACHE_MS = 30_000  # with the front workers' own 30 s, a disabled epoch key stops opening data within a minute
 _CACHED_GROUPS = 4096
 _SUBJECT = re.compile(r"[0-9a-f]{32}(:[0-9A-Za-z._~-]{1,64})?")
 

@@ -80,11 +80,17 @@ class LedgerReader:
             start, position = upto, position + 1
 
     def find(self, entry_id: str) -> int:
-        """Index of the newest entry with this id. Raises NotFound("entry") while it is not yet published."""
+        """Index of the first entry with this id: one that repeats an id cannot take the place of what was recorded.
+
+        Raises NotFound("entry") while it is not yet published.
+        """
+        first: int | None = None
         for index in IndexReader(self._directory, self.size).candidates(entry_id):
             if self.entries(index, index + 1)[0]["id"] == entry_id:
-                return index
-        raise NotFound("entry", entry_id)
+                first = index
+        if first is None:
+            raise NotFound("entry", entry_id)
+        return first
 
     def receipt(self, entry_id: str) -> str:
         """The receipt of the entry with this id (a decision's id is its intent's). Raises NotFound("entry")."""

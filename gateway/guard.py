@@ -214,7 +214,6 @@ def _floor(decision: Decision, principal: Principal) -> Decision:
         return deny(
             decision.decision_id, decision.revision, "access.presigned-raw",
             "Raw personal data is not handed out over presigned links", "sign the request itself",
-            rule="gateway/guard",
         )  # fmt: skip
     return decision
 

@@ -1,4 +1,4 @@
-"""Memory of the front worker under 32 concurrent GETs of 256 MiB: it must not grow with the object.
+"""Memory of the front worker under 32 concurrent GETs, of 64 MiB and of 256 MiB: it must not grow with the object.
 
     python -m benchmarks.memory [--clients 32] [--mib 256]
 """
@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.zone import RawClient, address_of, publish, zone
+from benchmarks.zone import RawClient, Zone, address_of, publish, zone
 
 
 def resident_mib(pid: int) -> float:
@@ -19,46 +19,57 @@ def resident_mib(pid: int) -> float:
     return 0.0
 
 
+def peak_under_load(served: Zone, key: str, size: int, clients: int) -> tuple[float, float]:
+    """Peak resident MiB of the front worker while `clients` read the object at once, and the seconds it took."""
+    pid = served.pids["front-0"]
+    peak, done = resident_mib(pid), threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, resident_mib(pid))
+            time.sleep(0.02)
+
+    failures: list[str] = []
+
+    def client() -> None:
+        try:
+            RawClient(address_of(served.ready["s3_endpoint"])).get(served.signed_get(key), size)
+        except (RuntimeError, OSError) as error:
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    if failures:
+        raise RuntimeError(f"{len(failures)} of {clients} reads failed: {failures[0]}")
+    return peak, seconds
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--clients", type=int, default=32)
     options.add_argument("--mib", type=int, default=256)
     given = options.parse_args()
-    size = given.mib << 20
+    runs = []
     with zone() as served:
-        served.s3().upload_fileobj(_Random(size), "bench", "file.bin")
-        pid = served.pids["front-0"]
-        idle = resident_mib(pid)
-        peak, done = idle, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.is_set():
-                peak = max(peak, resident_mib(pid))
-                time.sleep(0.02)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        failures: list[str] = []
-
-        def client() -> None:
-            try:
-                RawClient(address_of(served.ready["s3_endpoint"])).get(served.signed_get("file.bin"), size)
-            except RuntimeError as error:
-                failures.append(str(error))
-
-        threads = [threading.Thread(target=client) for _ in range(given.clients)]
-        began = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        wall = time.perf_counter() - began
-        done.set()
-        watcher.join()
+        idle = resident_mib(served.pids["front-0"])
+        for mib in (given.mib // 4, given.mib):
+            size = mib << 20
+            served.s3().upload_fileobj(_Random(size), "bench", f"{mib}.bin")
+            peak, seconds = peak_under_load(served, f"{mib}.bin", size, given.clients)
+            runs.append({"mib": mib, "peak_mib": round(peak), "gb_s": round(given.clients * size / seconds / 1e9, 2)})
     publish("memory", {
-        "clients": given.clients, "mib": given.mib, "idle_mib": round(idle), "peak_mib": round(peak),
-        "grown_mib": round(peak - idle), "gb_s": round(given.clients * size / wall / 1e9, 2), "failures": failures,
+        "clients": given.clients, "idle_mib": round(idle), "runs": runs,
+        "growth": round(runs[1]["peak_mib"] / runs[0]["peak_mib"], 3),
     })  # fmt: skip
 
 

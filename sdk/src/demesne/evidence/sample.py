@@ -23,7 +23,7 @@ class SampleAttester:
         self._measurement = measurement or _program_measurement()
 
     def evidence(self, report_data: bytes) -> dict[str, Any]:
-        """Sample evidence, version 1 (docs/spec/attestation.md of the gateway)."""
+        """Sample evidence, version 1 (docs/spec/attested-session.md of the gateway)."""
         if len(report_data) != 64:
             raise Invalid("evidence.report-data", "report_data is 64 bytes")
         return {

@@ -48,8 +48,9 @@ def environment(where: Path) -> dict[str, str]:
     return {**kept, "HOME": str(where), "DEMESNE_READY_FILE": str(where / ".demesne-dev" / "ready.json")}
 
 
-def run(kind: str, block: str, where: Path) -> str:
+def run(step: tuple[str, str], where: Path) -> str:
     """Run one block; returns what it printed. A sh block stops at its first failure."""
+    kind, block = step
     command = ["bash", "-euc", block] if kind == "sh" else [sys.executable, "-c", block]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -62,16 +63,16 @@ def run(kind: str, block: str, where: Path) -> str:
 
 def test_the_walk_shows_what_the_readme_says(place: Path) -> None:
     ingest, masked, raw, proof = WALK
-    assert "people.csv" in run(*ingest, place)
+    assert "people.csv" in run(ingest, place)
     shown = wait_for_the_view(masked, place)
     assert "Anna" not in shown
     assert "@example.org" not in shown
     assert "DE89370400440532013000" not in shown
     assert "p_" in shown  # pseudonyms
-    opened = run(*raw, place)
+    opened = run(raw, place)
     assert "Anna Schmidt" in opened
     assert "SAMPLE ATTESTATION" in opened
-    said = run(*proof, place)
+    said = run(proof, place)
     assert "Verified:" in said
     assert "first-run" in said
 
@@ -79,9 +80,9 @@ def test_the_walk_shows_what_the_readme_says(place: Path) -> None:
 def wait_for_the_view(block: tuple[str, str], place: Path) -> str:
     for _ in range(TRIES):
         try:
-            return run(*block, place)
+            return run(block, place)
         except AssertionError as error:
             if "SlowDown" not in str(error) and "being built" not in str(error):
                 raise
             time.sleep(1)
-    return run(*block, place)
+    return run(block, place)

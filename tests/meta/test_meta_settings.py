@@ -1,5 +1,8 @@
 """Settings are documented, and a deployment names none that the code does not read."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.directory import read_directory
 from gateway.settings import Settings
 from tests.meta.settings_page import page, variable
+from vault.errors import Refused
 
 ROOT = Path(__file__).parents[2]
 KNOWN = {variable(name) for name in Settings.model_fields}
@@ -88,6 +93,19 @@ def test_zones_share_nothing_but_the_directory() -> None:
         for zone in ("de", "fr")
     ]
     assert networks[0].isdisjoint(networks[1])
+
+
+def test_the_directory_that_compose_signs_is_one_the_gateway_reads(tmp_path: Path) -> None:
+    environment = {**os.environ, **environment_of("directory"), "DIRECTORY": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    for _ in range(2):  # the same key again, so that a restarted deployment goes on
+        subprocess.run([sys.executable, str(ROOT / "deploy" / "sign_directory.py")], env=environment, check=True)
+    key = (tmp_path / "directory.pub").read_text()
+    found = read_directory(tmp_path / "directory.json", key)
+    assert [zone.name for zone in found.zones] == ["de", "fr"]
+    ports = {zone: environment_of(f"front-{zone}") for zone in ("de", "fr")}
+    assert found.zones[1].s3_endpoint.endswith(":" + ports["fr"]["DEMESNE_S3_PORT"])
+    with pytest.raises(Refused, match="signature"):
+        read_directory(tmp_path / "directory.json", "00" * 32)
 
 
 def test_images_are_pinned_by_version() -> None:

@@ -76,7 +76,7 @@ def analyst_pandas(stage: Stage) -> str:
     )  # fmt: skip
     first = parquet.iloc[0]
     expect(parquet["mdvis"].sum() > 0, "the measures must be readable")
-    shown = ", ".join(f"{name}={first[name]!r}" for name in ("name", "email", "birth_date", "postcode", "mdvis"))
+    shown = ", ".join(f"{name}={first[name]}" for name in ("name", "email", "birth_date", "postcode", "mdvis"))
     return f"{len(paths)} objects, {rows} rows, no identity in any byte\nfirst row: {shown}"
 
 

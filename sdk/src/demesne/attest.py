@@ -8,6 +8,7 @@ shown for another, nor to another gateway, nor by who holds another key.
 import hashlib
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from demesne.evidence import Attester, attester_named
 from demesne.session import Facts, Keeper, Session
 
 _JWE_ALGORITHMS = ["ECDH-ES+A256KW", "A256GCM"]
+_NOTICE_WIDTH = 78
 _RENEW_SECONDS = 20 * 60  # below this AWS SDKs re-fetch on every request (measured), so a new session is opened
 
 
@@ -246,5 +248,6 @@ class _Steps:
 
 def _print_notice(text: str, stream: TextIO) -> None:
     """In a frame, on stderr: it must not be overlooked, and must not spoil a job's output."""
-    line = "!" * (len(text) + 8)
-    print(f"\n{line}\n!!  {text}  !!\n{line}\n", file=stream, flush=True)
+    edge = "!" * _NOTICE_WIDTH
+    lines = [f"!!  {line:<{_NOTICE_WIDTH - 8}}  !!" for line in textwrap.wrap(text, _NOTICE_WIDTH - 8)]
+    print("\n".join(["", edge, *lines, edge, ""]), file=stream, flush=True)

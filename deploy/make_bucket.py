@@ -1,5 +1,6 @@
 """Makes the bucket of DEMESNE_STORE_URL in the store's region, if it is not there."""
 
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -12,7 +13,7 @@ def main() -> None:
     settings = Settings()
     url = urlsplit(settings.store_location)
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-    client = boto3.client(
+    client: Any = boto3.client(
         "s3", endpoint_url=query["endpoint"], region_name=query["region"],
         aws_access_key_id=settings.store_access_key, aws_secret_access_key=settings.store_secret_key,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewContract, NewDataset, NewSession
 from gateway.api.caller import problem
 from gateway.api.records import Records
+from gateway.decide.authoring import explain
 from gateway.directory import Directory
 from gateway.errors import BadRequest, GatewayError
 from gateway.guard import Guard
@@ -102,6 +103,12 @@ def _operations(app: FastAPI, parts: ApiParts) -> None:
     @app.get("/v1/doctrine")
     async def doctrine(principal: Caller) -> dict[str, Any]:  # noqa: ARG001
         return parts.guard.doctrine.status.as_document()
+
+    @app.post("/v1/doctrine/explain")
+    async def explained(principal: Caller, rid: RequestId, body: dict[str, Any]) -> dict[str, Any]:
+        """What the serving doctrine says to a written-down request. Decides nothing and opens nothing."""
+        await parts.guard.admit(principal, "administer", request_id=rid, interface="api")
+        return await explain(parts.guard.doctrine, body)
 
 
 def _datasets(app: FastAPI, parts: ApiParts) -> None:

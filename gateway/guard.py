@@ -23,22 +23,22 @@ from gateway.decide.decision import Allow, Decision, Deny, deny
 from gateway.decide.doctrine import Doctrine
 from gateway.decide.document import Action, encode
 from gateway.directory import Directory
-from gateway.errors import Conflict, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
+from gateway.errors import Denied, GatewayError, NotFound, Unavailable
 from gateway.facts import Facts, FactsReader, decision_input
 from gateway.identity.principal import Principal
 from gateway.ops.metrics import Metrics
 from gateway.plans import view_given
 from gateway.record import Recorder, Subject, rfc3339
+from gateway.vault_answers import RETRY_SECONDS, translate
 from lineage.errors import LineageError
 from lineage.ledger.client import Ledger
 from lineage.ledger.entry import encode_entry
 from lineage.ledger.promise import Promise
-from vault import errors as vault_errors
+from vault.errors import VaultError
 from vault.keys.secrets import seal_blob
 
 P = ParamSpec("P")
 T = TypeVar("T")
-RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor, partial(call, *args, **kwargs))
-        except vault_errors.VaultError as error:
+        except VaultError as error:
             raise translate(error) from error
 
     def _refusal(self, refused: Deny, facts: Facts) -> GatewayError:
@@ -165,7 +165,9 @@ class Guard:
         if reason.code == "access.unknown-dataset":
             return no_such_dataset(refused.decision_id)
         if reason.code == "residency.other-zone":
-            return self._elsewhere(refused.decision_id, facts)
+            # Who would be refused wherever it lay is told nothing of it.
+            known = "access.none" not in refused.codes
+            return self._elsewhere(refused.decision_id, facts) if known else no_such_dataset(refused.decision_id)
         if refused.retry or lapsing:
             return Unavailable(
                 "SlowDown" if lapsing else "ServiceUnavailable", reason.message, rule=reason.code,
@@ -223,29 +225,4 @@ def no_such_dataset(decision_id: str) -> NotFound:
     return NotFound(
         "NoSuchBucket", "No dataset of that name is here for you", decision_id=decision_id,
         remedy="check the name and the zone's endpoint; `demesne dataset list` shows what you may see",
-    )  # fmt: skip
-
-
-def translate(error: vault_errors.VaultError) -> GatewayError:
-    """The one place where vault failures become answers. Causes go to the log, names of rules go out."""
-    rule = f"integrity.{error.reason}"
-    if isinstance(error, vault_errors.NotFound):
-        return NotFound("NoSuchKey", "No such object", rule=error.reason)
-    if isinstance(error, vault_errors.Conflict):
-        if error.reason.startswith("precondition"):
-            return PreconditionFailed("PreconditionFailed", "The object is not what the condition names")
-        return Conflict("OperationAborted", "Another operation won; nothing of this one happened", rule=error.reason)
-    if isinstance(error, vault_errors.Unavailable):
-        return Unavailable(
-            "ServiceUnavailable", "A part of the zone did not answer in its budget", rule=error.reason,
-            remedy="try again", retry_after=RETRY_SECONDS,
-        )  # fmt: skip
-    if isinstance(error, vault_errors.Refused):
-        return Denied(
-            "AccessDenied", "The vault refused: what is stored or asked is not what was recorded", rule=rule,
-            remedy="tell the operator; nothing was served",
-        )  # fmt: skip
-    return GatewayError(
-        "InternalError", "Stored data failed verification and was not served", rule=rule,
-        remedy="tell the operator; the object needs to be restored",
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Steps 6 to 8 of the read road (gateway/guard.py): which rendering, its key, its bytes, what became of it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -62,9 +62,10 @@ class Reading:
                 refusal = await self._guard.blocking(self._still_allowed)
                 if refusal is not None:
                     raise refusal
-            yield slab
+            # Charged before it is handed over: a client that hangs up with a slab in hand has read it.
             self.sent += len(slab)
             coalesce(self.ranges, position, position + len(slab))
+            yield slab
             position += len(slab)
             slab = await self._guard.blocking(_next, slabs) if position < stop else None
         if position != stop:
@@ -222,32 +223,41 @@ class Reads:
         row = admission.facts.dataset
         if row is None:
             raise NotFound("NoSuchBucket", "No dataset of that name is here for you")
+        rendered: dict[str, Row] = {}
+
+        def shown(versions: Sequence[VersionRow]) -> list[VersionRow]:
+            found = self._shown(principal, admission, versions)
+            rendered.update(found)
+            return [version for version in versions if version.version_id in found]
+
         page = await self._guard.blocking(
-            self._catalog.list_page, row.dataset_id, prefix=prefix, delimiter=delimiter, after=after, limit=limit
-        )
-        shown = await self._guard.blocking(self._shown, principal, admission, page.versions)
+            self._catalog.list_page, row.dataset_id, prefix=prefix, delimiter=delimiter, after=after, limit=limit,
+            shown=shown,
+        )  # fmt: skip
         self._outcome(admission, "complete", None)
         return Listing(
-            objects=tuple(shown), common_prefixes=page.common_prefixes, truncated=page.truncated, last=page.last,
+            objects=tuple(_listed(version, rendered[version.version_id]) for version in page.versions),
+            common_prefixes=page.common_prefixes, truncated=page.truncated, last=page.last,
             decision_id=admission.decision_id, view=admission.view, promise=admission.promise.encode(),
         )  # fmt: skip
 
     def _shown(
-        self, principal: Principal, admission: Admission, versions: tuple[VersionRow, ...]
-    ) -> list[ListedObject]:
+        self, principal: Principal, admission: Admission, versions: Sequence[VersionRow]
+    ) -> dict[str, Row]:
+        """By version id: the rendering the caller would be given. What has none is not the caller's to know of."""
         view = admission.allow.view
         if view == "writer":
-            return [_listed(v, v) for v in versions if v.written_by == principal.principal_id]
+            return {v.version_id: v for v in versions if v.written_by == principal.principal_id}
         if view == "raw":
-            return [_listed(v, v) for v in versions]
+            return {v.version_id: v for v in versions}
         identity = self._catalog.views_of([v.version_id for v in versions if declassified(v)], IDENTITY_PLAN)
         masked: dict[str, ViewRow] = {}
         if view == "masked" and admission.allow.plan_id:
             masked = self._catalog.views_of([v.version_id for v in versions], admission.allow.plan_id)
-        listed = []
+        found: dict[str, Row] = {}
         for version in versions:
             if version.key_class == "view":
-                listed.append(_listed(version, version))
+                found[version.version_id] = version
                 continue
             row = identity.get(version.version_id) or masked.get(version.version_id)
             if row is None or row.state == "failed":
@@ -257,8 +267,8 @@ class Reads:
                     "SlowDown", "Your views of this dataset are being built", rule="view.building",
                     decision_id=admission.decision_id, remedy="try again in a moment", retry_after=1,
                 )  # fmt: skip
-            listed.append(_listed(version, row))
-        return listed
+            found[version.version_id] = row
+        return found
 
 
 def _next(slabs: Iterator[Buffer]) -> Buffer | None:

@@ -1,0 +1,77 @@
+"""What a vault failure is to the caller: the one place where the vault's reasons become answers.
+
+Causes go to the log, names of rules go out. A part that the catalog names and the store or key rows lost is never
+"no such object": a client, and its backup, would believe that it was deleted.
+"""
+
+from typing import Final
+
+from gateway.errors import BadRequest, Conflict, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
+from vault import errors as vault_errors
+
+RETRY_SECONDS: Final = 1
+_LOST: Final = frozenset({"store.missing", "manifest", "epoch", "key.group", "key.unknown"})
+_ABSENT: Final = {
+    "dataset": ("NoSuchBucket", "No dataset of that name is here for you"),
+    "broker.dataset": ("NoSuchBucket", "No dataset of that name is here for you"),
+    "upload": ("NoSuchUpload", "The upload is not open any more"),
+    "broker.upload": ("NoSuchUpload", "The upload is not open any more"),
+}
+_CONFLICTS: Final = {
+    "dataset.not-empty": ("BucketNotEmpty", "The dataset still holds objects"),
+    "dataset.exists": ("BucketAlreadyOwnedByYou", "A dataset of that name exists already"),
+}
+_BAD_REQUESTS: Final = {
+    "parts.empty": ("InvalidRequest", "name at least one part"),
+    "parts.order": ("InvalidPartOrder", "part numbers must rise"),
+    "parts.unknown": ("InvalidPart", "a part named here was not uploaded, or has another ETag"),
+    "parts.small": ("EntityTooSmall", "every part but the last has at least 5 MiB"),
+    "part.number": ("InvalidArgument", "a part number is from 1 to 10000"),
+    "part.large": ("EntityTooLarge", "a part has at most 5 GiB"),
+    "attest.challenge": ("InvalidArgument", "scope: from 1 to 256 dataset names"),
+    "broker.size": ("EntityTooLarge", "the evidence is larger than 64 KiB"),
+}
+_LAPSED: Final = frozenset({"session.stale", "session.revoked", "session.expired"})
+
+
+def translate(error: vault_errors.VaultError) -> GatewayError:
+    """The answer to `error`; rules of what failed verification begin with "integrity."."""
+    if isinstance(error, vault_errors.NotFound) and error.reason not in _LOST:
+        code, message = _ABSENT.get(error.reason, ("NoSuchKey", "No such object"))
+        return NotFound(code, message, rule=error.reason)
+    if isinstance(error, vault_errors.Conflict):
+        return _conflict(error)
+    if isinstance(error, vault_errors.Unavailable):
+        return Unavailable(
+            "ServiceUnavailable", "A part of the zone did not answer in its budget", rule=error.reason,
+            remedy="try again", retry_after=RETRY_SECONDS,
+        )  # fmt: skip
+    if isinstance(error, vault_errors.Refused) and error.reason not in _LOST:
+        return _refused(error)
+    if isinstance(error, vault_errors.Malformed) and error.reason in _BAD_REQUESTS:
+        code, message = _BAD_REQUESTS[error.reason]
+        return BadRequest(code, message, rule=error.reason)
+    return GatewayError(
+        "InternalError", "Stored data failed verification and was not served", rule=f"integrity.{error.reason}",
+        remedy="tell the operator; the object needs to be restored",
+    )  # fmt: skip
+
+
+def _conflict(error: vault_errors.Conflict) -> GatewayError:
+    if error.reason.startswith("precondition"):
+        return PreconditionFailed("PreconditionFailed", "The object is not what the condition names")
+    other = ("OperationAborted", "Another operation won; nothing of this one happened")
+    code, message = _CONFLICTS.get(error.reason, other)
+    return Conflict(code, message, rule=error.reason)
+
+
+def _refused(error: vault_errors.Refused) -> Denied:
+    if error.reason in _LAPSED:  # the broker looks for itself; what this worker remembers may be seconds old
+        return Denied(
+            "ReattestationRequired", "The session was revoked or its attestation is no longer fresh",
+            rule=error.reason, remedy="attest again",
+        )  # fmt: skip
+    return Denied(
+        "AccessDenied", "The vault refused: what is stored or asked is not what was recorded",
+        rule=f"integrity.{error.reason}", remedy="tell the operator; nothing was served",
+    )  # fmt: skip

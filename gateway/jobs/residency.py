@@ -25,6 +25,7 @@ class ResidencyCheck:
         self._recorder = recorder
         self._clock = clock
         self._told: tuple[str, str, str] | None = None
+        self._record = ""
 
     def __call__(self) -> None:
         observations = observe(self._places, self._jurisdiction, self._locations)
@@ -36,8 +37,8 @@ class ResidencyCheck:
         )  # fmt: skip
         if state != self._told:
             self._append(entry)
-            self._told = state
+            self._told, self._record = state, entry["id"]
         self._catalog.set_zone(
             self._zone, self._jurisdiction, state=found.state, reason=found.reason, strength=found.strength,
-            observed=[o.as_document() for o in observations], record=entry["id"],
+            observed=[o.as_document() for o in observations], record=self._record,
         )  # fmt: skip

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     store_url: str = Field("", description="file:///DIR or s3://BUCKET?endpoint=…&region=…; empty = files, embedded")
     store_access_key: str = Field("", description="access key of an S3 store")
     store_secret_key: str = Field("", repr=False, description="secret key of an S3 store")
+    store_ca: Path | None = Field(None, description="PEM authorities an https store is checked against; empty = public")
 
     engine: Literal["regorus", "opa"] = Field("regorus", description="doctrine engine: embedded child or OPA server")
     opa_url: str = Field("http://127.0.0.1:8181", description="OPA server of engine=opa")

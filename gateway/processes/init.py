@@ -6,10 +6,9 @@ import json
 import os
 import secrets
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gateway.identity.tokens import static_secret
-from gateway.processes.zone import now_ms, private_directory
+from gateway.processes.zone import initialise_store, now_ms, private_directory
 from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
@@ -18,7 +17,6 @@ from vault.keys.local import LocalProvider
 from vault.keys.provider import KeyClass
 from vault.keys.signing import ZoneSigner
 from vault.keys.zone_secrets import ZoneSecrets
-from vault.store.files import FileStore
 
 FIRST = {
     "steward": ("service", ("steward",), "stewardship"),
@@ -36,9 +34,7 @@ def run_init(settings: Settings) -> int:
     LocalProvider.initialise(keys, settings.jurisdiction)  # changes nothing that is there; the folder may be a mount
     zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
     ZoneSigner.load_or_create(settings.signing_key_path)
-    store = urlsplit(settings.store_location)
-    if store.scheme == "file":
-        FileStore.initialise(Path(store.path), settings.jurisdiction)
+    initialise_store(settings)
     database = Database(settings.catalog_location)
     database.upgrade()
     catalog = Catalog(database, RowSeal(zone_secrets.derived("catalog-mac")), now_ms, tenant=settings.tenant)

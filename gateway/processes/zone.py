@@ -3,7 +3,8 @@
 import os
 import time
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
@@ -12,6 +13,9 @@ from vault.catalog.seal import RowSeal
 from vault.errors import Refused
 from vault.store.files import FileStore
 from vault.store.store import Store
+
+if TYPE_CHECKING:
+    from vault.store.s3 import S3Store
 
 
 def now_ms() -> int:
@@ -29,15 +33,31 @@ def open_store(settings: Settings) -> Store:
     url = urlsplit(settings.store_location)
     if url.scheme == "file":
         return FileStore(Path(url.path))
-    if url.scheme == "s3":
-        from vault.store.s3 import S3Store
+    return _open_s3(settings, url)
 
-        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        return S3Store.connect(
-            bucket=url.netloc, endpoint=query.get("endpoint"), region=query.get("region", ""),
-            access_key=settings.store_access_key, secret_key=settings.store_secret_key,
-        )  # fmt: skip
-    raise Refused("store.url", "DEMESNE_STORE_URL must begin with file:// or s3://")
+
+def initialise_store(settings: Settings) -> None:
+    """Make what the store needs to be one; changes nothing where it is there. Raises as `open_store`, Unavailable,
+    Conflict("store.location") when files were set up for another jurisdiction."""
+    url = urlsplit(settings.store_location)
+    if url.scheme == "file":
+        FileStore.initialise(Path(url.path), settings.jurisdiction)
+    else:
+        _open_s3(settings, url).initialise(settings.jurisdiction)
+
+
+def _open_s3(settings: Settings, url: SplitResult) -> "S3Store":
+    if url.scheme != "s3" or not url.netloc:
+        raise Refused("store.url", "DEMESNE_STORE_URL must be file:///DIRECTORY or s3://BUCKET?endpoint=…&region=…")
+    from vault.store.s3 import S3Store
+
+    query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+    if odd := sorted(set(query) - {"endpoint", "region"}):
+        raise Refused("store.url", f"{odd[0]}: only endpoint and region may follow s3://{url.netloc}?")
+    return S3Store.connect(
+        bucket=url.netloc, endpoint=query.get("endpoint"), region=query.get("region", ""),
+        access_key=settings.store_access_key, secret_key=settings.store_secret_key, ca=settings.store_ca,
+    )  # fmt: skip
 
 
 def open_catalog(settings: Settings, mac_key: bytes) -> Catalog:

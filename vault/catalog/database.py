@@ -66,11 +66,14 @@ class Database:
         return self._engine.dialect.name == "sqlite"
 
     def upgrade(self) -> None:
-        """Bring the schema to the newest migration; nothing happens when it is there already."""
+        """Bring the schema to the newest migration; nothing happens when it is there already. Raises Unavailable."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["url"] = self.url
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except exc.OperationalError as error:
+            raise self._translated(error) from error
 
     def rows(self, statement: Executable, params: Params) -> Sequence[Row[Any]]:
         try:

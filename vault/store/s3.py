@@ -6,6 +6,7 @@ the store says it lies is an observation of strength "self-reported".
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import boto3
@@ -13,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from vault.errors import Malformed, NotFound, Unavailable, VaultError
+from vault.store.s3_bucket import make_bucket, observed_location
 from vault.store.store import Location, Readable, StoredObject, check_key
 
 PART = 8 << 20
@@ -193,17 +195,22 @@ class S3Reader:
 class S3Store:
     """One bucket. `region`: what the store is expected to be signed for; where it *is* it is asked each time."""
 
-    def __init__(self, client: Any, bucket: str, target: str) -> None:
+    def __init__(self, client: Any, bucket: str, endpoint: str | None = None, region: str = "") -> None:
         self._client = client
         self._bucket = bucket
-        self._target = target
+        self._endpoint = endpoint
+        self._region = region
 
     @classmethod
     def connect(
-        cls, *, bucket: str, endpoint: str | None, region: str, access_key: str, secret_key: str, timeout: float = 10.0
-    ) -> Self:
-        """Makes no request. Redirects to another region are not followed by hand-written endpoints; checksums are
-        ours (every chunk carries a tag), so the client adds none that an older store would not know."""
+        cls, *, bucket: str, endpoint: str | None, region: str, access_key: str, secret_key: str,
+        ca: Path | None = None, timeout: float = 10.0,
+    ) -> Self:  # fmt: skip
+        """Makes no request. `ca`: PEM authorities an https endpoint is checked against; None: those the client ships.
+
+        Redirects to another region are not followed by hand-written endpoints; checksums are ours (every chunk
+        carries a tag), so the client adds none that an older store would not know.
+        """
         config = Config(
             signature_version="s3v4", connect_timeout=timeout, read_timeout=timeout * 3,
             retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=64,
@@ -212,9 +219,16 @@ class S3Store:
         )  # fmt: skip
         client = boto3.session.Session().client(
             "s3", endpoint_url=endpoint, region_name=region or "us-east-1", aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key, config=config,
+            aws_secret_access_key=secret_key, config=config, verify=str(ca) if ca else None,
         )  # fmt: skip
-        return cls(client, bucket, f"{endpoint or 's3'}/{bucket}")
+        return cls(client, bucket, endpoint, region)
+
+    def initialise(self, vouched: str, *, wait: float = 60.0) -> None:
+        """Make the bucket if it is not there; `vouched`: where it lies, for a store that gives no location itself."""
+        try:
+            make_bucket(self._client, self._bucket, self._region, vouched, self._endpoint, wait)
+        except (ClientError, BotoCoreError) as error:
+            _raise(error, self._bucket)
 
     def open_write(self, key: str) -> S3Writer:
         return S3Writer(self._client, self._bucket, key)
@@ -256,13 +270,13 @@ class S3Store:
             _raise(error, prefix)
 
     def location(self) -> Location:
-        """GetBucketLocation. An empty answer means us-east-1 to AWS and nothing to the others: it is told as it is."""
+        """The bucket's own word (s3_bucket.py), asked anew each time; strength "none" where it gives none."""
         try:
-            answer = self._client.get_bucket_location(Bucket=self._bucket)
+            observed = observed_location(self._client, self._bucket, self._endpoint)
         except (ClientError, BotoCoreError) as error:
             _raise(error, self._bucket)
-        observed = answer.get("LocationConstraint") or ""
-        return Location(observed, "self-reported" if observed else "none", self._target)
+        target = f"{self._endpoint or 's3'}/{self._bucket}"
+        return Location(observed, "self-reported" if observed else "none", target)
 
     def clean(self, before_ms: int) -> int:
         removed = 0

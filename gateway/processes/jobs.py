@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 
 import structlog
 import uvloop
@@ -21,11 +22,13 @@ from lineage.errors import LineageError
 from lineage.ledger.client import SyncLedgerClient
 from lineage.ledger.sequencer import serve
 from vault.broker.client import BrokerClient
+from vault.broker.types import Hello
 from vault.errors import Unavailable, VaultError
 from vault.keys.local import LocalWhereabouts
 from vault.keys.signing import ZoneSigner, verify_signature
 from vault.objects import Vault
 from vault.residency import Located
+from vault.store.store import Store
 
 SWEEP_SECONDS = 300.0
 PROJECT_SECONDS = 0.5
@@ -38,8 +41,10 @@ def run_jobs(settings: Settings) -> int:
     # Duties share the interpreter with the sequencer; a shorter turn keeps them from adding to every promise's wait.
     sys.setswitchinterval(0.001)
     signer = ZoneSigner.load_or_create(settings.signing_key_path)
+    locations = read_directory(settings.directory_file, settings.directory_key).locations
+    store = open_store(settings)
     stop = threading.Event()
-    duties = threading.Thread(target=_duties, args=(settings, stop), name="duties", daemon=True)
+    duties = threading.Thread(target=_duties, args=(settings, locations, store, stop), name="duties", daemon=True)
 
     async def sequence() -> None:
         ending = asyncio.Event()
@@ -61,15 +66,23 @@ def run_jobs(settings: Settings) -> int:
     return 0
 
 
-def _duties(settings: Settings, stop: threading.Event) -> None:
+def _hello(broker: BrokerClient, stop: threading.Event) -> Hello | None:
+    """The broker's hello, however long that takes: without duties the zone closes and nothing would open it again."""
+    while not stop.is_set():
+        try:
+            return hello_when_up(broker, 5.0)
+        except VaultError as error:
+            log.warning("duties wait for the broker", reason=error.reason)
+            stop.wait(1.0)
+    return None
+
+
+def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop: threading.Event) -> None:
     broker = BrokerClient(settings.broker_socket)
-    try:
-        hello = hello_when_up(broker)
-        catalog = open_catalog(settings, hello.catalog_mac_key)
-        store = open_store(settings)
-    except VaultError as error:
-        log.warning("duties cannot start", reason=error.reason)
+    hello = _hello(broker, stop)
+    if hello is None:
         return
+    catalog = open_catalog(settings, hello.catalog_mac_key)
     ledger = SyncLedgerClient(settings.ledger_socket, settings.zone)
     recorder = Recorder(settings.tenant, settings.zone, hello.record_hash_key)
 
@@ -80,7 +93,6 @@ def _duties(settings: Settings, stop: threading.Event) -> None:
             raise Unavailable("ledger", error.reason) from error
 
     provider = LocalWhereabouts(settings.zone_dir / "keys")
-    locations = read_directory(settings.directory_file, settings.directory_key).locations
     residency = ResidencyCheck(
         catalog, settings.zone, settings.jurisdiction, locations,
         [Located("store", store), Located("key-provider", provider)], append, recorder, now_ms,

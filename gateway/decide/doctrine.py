@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.decide.answer import MalformedAnswer, read_appraisal, read_decision, read_plans
-from gateway.decide.bundle import BundleUnreadable, read_bundle
+from gateway.decide.bundle import Bundle, BundleUnreadable, read_bundle
 from gateway.decide.decision import Appraisal, Decision, DeclaredPlan, Deny, deny
 from gateway.decide.engine import UNDEFINED, BundleRefused, Engine, EngineError, EngineTimeout, Undefined
 from gateway.decide.gate import check_builtins
@@ -70,7 +70,9 @@ class Doctrine:
         self._clock = clock
         self._new_id = new_id
         self._revision = ""
+        self._serving: Bundle | None = None
         self._loaded_at: int | None = None
+        self._answering = False
         self._refused: RefusedBundle | None = None
         self._refused_revision = ""
         self._reloading = asyncio.Lock()
@@ -79,6 +81,11 @@ class Doctrine:
     def revision(self) -> str:
         """Revision of the serving bundle, "" when none serves."""
         return self._revision
+
+    @property
+    def answering(self) -> bool:
+        """Whether the engine had the serving bundle when it was last looked at: without it every answer is a Deny."""
+        return self._answering
 
     @property
     def status(self) -> DoctrineStatus:
@@ -92,23 +99,34 @@ class Doctrine:
                 bundle = await asyncio.to_thread(read_bundle, self._bundle_dir)
                 # An OPA server may have been restarted under us, and then has nothing.
                 if bundle.revision == self._revision and await self._engine.serving() == bundle.revision:
-                    self._refused, self._refused_revision = None, ""
+                    self._refused, self._refused_revision, self._answering = None, "", True
                     return True
                 if bundle.revision == self._refused_revision:
+                    await self._put_back()
                     return False
                 self._refused_revision = bundle.revision
                 if not self._engine.any_builtin:
                     check_builtins(bundle)
                 self._revision = await self._engine.load(bundle)
+                self._serving = bundle
             except BundleRefused as error:
                 return self._refuse(str(error))
             except (BundleUnreadable, EngineError) as error:
                 self._refused_revision = ""  # not the bundle's fault, or gone: look again next time
+                if isinstance(error, EngineError):
+                    self._answering = False
                 return self._refuse(str(error))
             self._refused_revision = ""
             self._loaded_at = self._clock()
-            self._refused = None
+            self._refused, self._answering = None, True
             return True
+
+    async def _put_back(self) -> None:
+        """An OPA server restarted while the folder holds a refused bundle has nothing; the last good one still serves.
+        Raises EngineError."""
+        if self._serving is not None and await self._engine.serving() != self._revision:
+            await self._engine.load(self._serving)
+        self._answering = self._serving is not None
 
     def _refuse(self, reason: str) -> bool:
         """Keep what serves; the time is that of the first refusal for this reason."""

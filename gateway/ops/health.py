@@ -19,12 +19,13 @@ def readiness(facts: FactsReader, doctrine: Doctrine, workers: Callable[[], dict
             zone_state, zone_reason = zone.state, zone.reason
         except VaultError as error:
             zone_state, zone_reason = "closed", error.reason
-        parts = {
+        parts: dict[str, Any] = {
             "zone": {"state": zone_state, "reason": zone_reason},
-            "doctrine": doctrine.status.as_document(),
-            **{name: {"state": state} for name, state in workers().items()},
+            "doctrine": {**doctrine.status.as_document(), "answering": doctrine.answering},
         }
-        ready = zone_state == "open" and bool(doctrine.revision) and all(v == "ok" for v in workers().values())
+        answers = workers()
+        parts |= {name: {"state": state} for name, state in answers.items()}
+        ready = zone_state == "open" and doctrine.answering and all(state == "ok" for state in answers.values())
         return ready, {"ready": ready, **parts}
 
     return answer

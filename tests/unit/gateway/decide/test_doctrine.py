@@ -190,6 +190,23 @@ def test_an_engine_that_lost_its_bundle_gets_it_again() -> None:
     run(scenario)
 
 
+def test_an_engine_that_lost_its_bundle_gets_the_last_good_one_while_the_folder_holds_a_refused_one(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        doctrine, engine = await doctrine_of(lambda _: allowing("raw"), _copy(tmp_path))
+        good = doctrine.revision
+        _add_rule(tmp_path / "doctrine", "x := 1")
+        engine.refuse_next_load = "a.rego:1: no"
+        assert not await doctrine.reload()
+        engine.loaded.clear()  # an OPA server that was restarted has nothing
+        assert not await doctrine.reload()
+        assert [bundle.revision for bundle in engine.loaded] == [good]
+        assert doctrine.answering
+
+    run(scenario)
+
+
 def _copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(POLICIES, tmp_path / "doctrine"))
 

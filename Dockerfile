@@ -21,7 +21,7 @@ RUN useradd --uid 10001 --create-home demesne \
  && install -d -o demesne -g demesne -m 700 /directory /state /state/zones \
       /state/zones/de /state/zones/de/keys /state/zones/fr /state/zones/fr/keys
 COPY --from=build /opt/demesne /opt/demesne
-COPY deploy/zone-process deploy/sign_directory.py deploy/make_bucket.py /opt/demesne/deploy/
+COPY deploy/zone-process deploy/sign_directory.py /opt/demesne/deploy/
 ENV PATH=/opt/demesne/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER demesne
 WORKDIR /home/demesne

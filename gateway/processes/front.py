@@ -30,10 +30,10 @@ from gateway.guard import Guard
 from gateway.identity.holders import CatalogHolders
 from gateway.identity.lookup import DerivedKeyLookup
 from gateway.identity.sigv4 import Verifier
+from gateway.identity.static_key import read_static_key
 from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
-from gateway.processes.init import read_static_key
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.reads import Reads

@@ -3,10 +3,8 @@
 import hashlib
 import hmac
 import json
-import os
-import secrets
-from pathlib import Path
 
+from gateway.identity.static_key import read_static_key
 from gateway.identity.tokens import static_secret
 from gateway.processes.zone import initialise_store, now_ms, private_directory
 from gateway.settings import Settings
@@ -27,9 +25,11 @@ GENESIS = "0" * 32  # the record of rows older than the ledger
 
 def run_init(settings: Settings) -> int:
     """Prints {"steward": {"access_key_id", "secret_access_key"}, "analyst": {…}} on standard output."""
-    for directory in (settings.zone_dir, settings.run_dir, settings.ledger_dir, settings.zone_dir / "decisions",
-                      settings.zone_dir / "tmp"):  # fmt: skip
-        private_directory(directory)
+    for directory in (
+        settings.zone_dir, settings.run_dir, settings.builder_socket.parent, settings.signing_key_path.parent,
+        settings.ledger_dir, settings.zone_dir / "decisions", settings.zone_dir / "tmp",
+    ):  # fmt: skip
+        private_directory(directory)  # each may be a mount
     keys = settings.zone_dir / "keys"
     LocalProvider.initialise(keys, settings.jurisdiction)  # changes nothing that is there; the folder may be a mount
     zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
@@ -51,22 +51,3 @@ def run_init(settings: Settings) -> int:
     catalog.close()
     print(json.dumps(made))
     return 0
-
-
-def read_static_key(path: Path, *, create: bool = False) -> bytes:
-    """The 32 bytes static secrets derive from. Made once, never replaced: replacing it would change every secret."""
-    if create and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass  # another zone of this host made it first: one key for all of them
-        finally:
-            temporary.unlink()
-    return path.read_bytes()

@@ -49,7 +49,7 @@ class VaultWorld:
     def bodies(self, state: str | None = None) -> list[BodyRow]:
         """Straight from the table, whatever the catalog would say."""
         found = self.catalog._database.rows(body.select(), {})
-        rows = [BodyRow(*row) for row in found]
+        rows = [BodyRow(*tuple(row)) for row in found]
         return [row for row in rows if state is None or row.state == state]
 
 

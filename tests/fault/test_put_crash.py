@@ -119,8 +119,8 @@ def look(directory: Path) -> bytes | None:
             clock.advance(604_800_001)
             vault.sweep()
         bodies = vault.catalog._database.rows(select(body.c.store_key, body.c.state), {})
-        assert {state for _, state in bodies} <= {"live"}
-        assert {key for key, _ in bodies} == set(vault.store.list())
+        assert {row.state for row in bodies} <= {"live"}
+        assert {row.store_key for row in bodies} == set(vault.store.list())
         assert len(bodies) == (0 if row is None else 3 if "-" in row.etag else 2)
         if row is not None:
             assert b"".join(vault.open(row, "k", grant()).stream()) == found

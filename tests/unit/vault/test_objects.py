@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -357,7 +358,7 @@ def test_a_build_that_fails_leaves_nothing(world: VaultWorld) -> None:
     assert view is not None
     before = set(world.memory.objects)
 
-    def build():  # type: ignore[no-untyped-def]
+    def build() -> Iterator[bytes]:
         yield b"half"
         raise ValueError
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from vault.catalog.rows import PartRow, UploadRow
 from vault.catalog.versions import Precondition
 from vault.errors import Conflict, Malformed, NotFound, Refused
 
-COMMIT = {"written_by": WRITER, "run_id": RUN, "record": RECORD}
+COMMIT: dict[str, Any] = {"written_by": WRITER, "run_id": RUN, "record": RECORD}
 
 
 @pytest.fixture

@@ -80,7 +80,8 @@ def test_a_failing_disk_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPat
     store = FileStore(root)
     writer = store.open_write("b/ab/one")
     writer.write(b"x")
-    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), fail)
+    target: object = os if call == "fsync" else Path
+    monkeypatch.setattr(target, call, fail)
     with pytest.raises(Unavailable, match=r"store\.full"):
         writer.commit()
     monkeypatch.undo()

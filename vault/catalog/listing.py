@@ -1,8 +1,12 @@
 """LIST: keyset pages in byte order. A page costs its own rows, wherever in the dataset it begins.
 
 Under a delimiter a whole common prefix is stepped over by one seek to the first key after it.
+
+A caller who may not see every key says which it may (`shown`): common prefixes, the end of a page and whether it is
+the last are made of those keys alone. Taking the others out afterwards would leave their names in all three.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, bindparam
@@ -19,6 +23,8 @@ _LISTED = VERSION.select.where(
     object_version.c.delete_marker.is_(False),
 )
 _BATCH = 256
+Shown = Callable[[Sequence[VersionRow]], Sequence[VersionRow]]
+"""The rows of a batch that the caller may see, in the same order."""
 
 
 def _statement(*, inclusive: bool, bounded: bool) -> Select[tuple[object, ...]]:
@@ -66,20 +72,12 @@ class Listing(Section):
         return self._range(dataset_id, prefix if inclusive else after, inclusive, after_prefix(prefix), limit)
 
     def list_page(
-        self, dataset_id: str, *, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
-    ) -> ListPage:
+        self, dataset_id: str, *, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000,
+        shown: Shown = lambda rows: rows,
+    ) -> ListPage:  # fmt: skip
         """`limit` counts keys and common prefixes together, as S3 does; 0 answers an empty, untruncated page."""
         if limit <= 0:
             return ListPage((), (), False, None)
-        if not delimiter:
-            found = self.list_versions_page(dataset_id, prefix, after, limit + 1)
-            page = found[:limit]
-            more = len(found) > limit
-            return ListPage(tuple(page), (), more, page[-1].key if more else None)
-        return self._rolled_up(dataset_id, prefix, delimiter, after, limit)
-
-    def _rolled_up(self, dataset_id: str, prefix: str, delimiter: str, after: str, limit: int) -> ListPage:
-        high = after_prefix(prefix)
         low, inclusive = (prefix, True) if prefix > after else (after, False)
         given = _rolled(after, prefix, delimiter)
         if given is not None and given == after:
@@ -88,14 +86,22 @@ class Listing(Section):
             if following is None:
                 return ListPage((), (), False, None)
             low, inclusive = following, True
+        return self._page(dataset_id, (prefix, delimiter), low, inclusive, limit=limit, shown=shown)
+
+    def _page(
+        self, dataset_id: str, rolling: tuple[str, str], low: str, inclusive: bool, *, limit: int, shown: Shown
+    ) -> ListPage:
+        prefix, delimiter = rolling
+        high = after_prefix(prefix)
         versions: list[VersionRow] = []
         prefixes: list[str] = []
         last = ""
         while True:
-            wanted = min(_BATCH, limit - len(versions) - len(prefixes) + 1)
+            left = limit - len(versions) - len(prefixes) + 1
+            wanted = min(_BATCH, left) if delimiter else left
             batch = self._range(dataset_id, low, inclusive, high, wanted)
             current: str | None = None
-            for row in batch:
+            for row in shown(batch):
                 if current is not None and row.key.startswith(current):
                     continue
                 if len(versions) + len(prefixes) == limit:
@@ -110,7 +116,7 @@ class Listing(Section):
             if len(batch) < wanted:
                 return ListPage(tuple(versions), tuple(prefixes), False, None)
             low, inclusive = batch[-1].key, False
-            if current is not None:
+            if current is not None and low.startswith(current):
                 following = after_prefix(current)
                 if following is None:
                     return ListPage(tuple(versions), tuple(prefixes), False, None)
@@ -124,7 +130,7 @@ class Listing(Section):
 
 def _rolled(key: str, prefix: str, delimiter: str) -> str | None:
     """The common prefix `key` falls under, or None."""
-    if not key.startswith(prefix):
+    if not delimiter or not key.startswith(prefix):
         return None
     at = key.find(delimiter, len(prefix))
     return None if at < 0 else key[: at + len(delimiter)]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from gateway.decide.decision import Allow
-from gateway.enforce.sniff import HEAD_BYTES, format_of
+from gateway.enforce.sniff import HEAD_BYTES, OPAQUE, format_of
 from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
@@ -71,9 +71,11 @@ class Writing:
         )  # fmt: skip
         _same_class(self._admission.allow, again.allow)
         dataset = _here(again)
-        data_format = format_of(self._slabs.head, self._slabs.tail, self._ref.key, self._content_type)
+        data_format = trusted_format(
+            again, format_of(self._slabs.head, self._slabs.tail, self._ref.key, self._content_type)
+        )
+        views = await guard.blocking(self._writes.views, dataset, again.allow, data_format)
         sealed = await guard.blocking(self._writer.finish, self._writes.sealed_facts(again))
-        views = self._writes.views(dataset, again.allow, data_format)
         row = await guard.blocking(
             self._writes.vault.commit, sealed, written_by=self._principal.principal_id,
             run_id=again.facts.run.run_id, record=again.decision_id, object_format=data_format,
@@ -192,8 +194,8 @@ class Writes:
         guard = self.guard
         done = await guard.blocking(self.vault.finish_upload, upload, list(parts), self.sealed_facts(admission))
         head, tail = await guard.blocking(self.vault.upload_edges, done, HEAD_BYTES)
-        data_format = format_of(head, tail, ref.key, upload.content_type)
-        views = self.views(dataset, admission.allow, data_format)
+        data_format = trusted_format(admission, format_of(head, tail, ref.key, upload.content_type))
+        views = await guard.blocking(self.views, dataset, admission.allow, data_format)
         result = {"etag": done.sealed.etag, "version_id": upload.version_id, "size": done.sealed.size}
         row = await guard.blocking(
             self.vault.commit_upload, done, written_by=principal.principal_id, run_id=admission.facts.run.run_id,
@@ -238,7 +240,10 @@ class Writes:
             dataset=ref.dataset, key=ref.key, run_labels=True,
         )  # fmt: skip
         row = await self.guard.blocking(self.catalog.find_upload, _here(admission).dataset_id, upload_id)
-        if row is None or row.key != ref.key or row.principal_id != principal.principal_id or row.state == "aborted":
+        # One that is complete is there for a repeated Complete alone.
+        states = {"open", "completed"} if action == "complete" else {"open"}
+        mine = row is not None and row.key == ref.key and row.principal_id == principal.principal_id
+        if row is None or not mine or row.state not in states:
             raise NotFound("NoSuchUpload", "No upload of that id is yours at this key")
         return admission, row
 
@@ -278,6 +283,16 @@ class Writes:
             self.catalog.add_io, run_id, "out", row.dataset_id, row.version_id, row.key_class, row.label,
             row.placement, admission.decision_id,
         )  # fmt: skip
+
+
+def trusted_format(admission: Admission, data_format: str) -> str:
+    """The format by which a version may be masked: none, when its run has read personal data.
+
+    A plan trusts the contract about what lies in which column. Who has read raw rows can write them under any
+    column's name, one labelled `none` for example, and the view would carry them to everybody. So such a version
+    is read raw or not at all until somebody declassifies it by name.
+    """
+    return OPAQUE if admission.facts.run.label == "personal" else data_format
 
 
 def key_class(allow: Allow) -> str:

@@ -66,6 +66,7 @@ class Sessions:
         self, principal: Principal, purpose: str, scope: list[str], request_id: str
     ) -> dict[str, Any]:
         """A nonce for one attestation of this caller, purpose and scope. Raises Denied for a purpose not granted."""
+        await self._only_to_renew(principal, purpose, scope)
         await self._may_act_for(principal, purpose, request_id)
         made = await self._guard.blocking(
             self._broker.challenge, principal.principal_id, purpose, sorted(set(scope)), self._gateway_id
@@ -80,9 +81,17 @@ class Sessions:
         purpose: str, scope: list[str], run: str | None, request_id: str,
     ) -> OpenedSession:  # fmt: skip
         """Verify, appraise, issue. Every refusal is on record before it is answered."""
+        if principal.session is not None:
+            raise await self._from_session(principal, principal.session)
         recipient = _recipient(key)
         acting = await self._may_act_for(principal, purpose, request_id)
         attested = await self._attest(principal, nonce, kind, evidence, key, None)
+        if (attested.purpose, attested.scope) != (purpose, tuple(sorted(set(scope)))):
+            # The request's own words are not evidence: what the challenge fixed and the evidence is bound to counts.
+            await self._record("session", principal, session=attested.session_id, tier="none", allow=False,
+                               codes=["attest.binding"])  # fmt: skip
+            raise Denied("AttestationRefused", "The evidence is for another purpose or scope", rule="attest.binding",
+                         remedy="open the session for what the challenge was asked for")  # fmt: skip
         tier = await self._appraise(principal, attested, scope)
         now = self._guard.clock()
         run_id = await self._guard.blocking(
@@ -188,9 +197,29 @@ class Sessions:
 
     async def _own(self, principal: Principal, session_id: str) -> SessionRow:
         row = await self._guard.blocking(self._catalog.find_session, session_id)
-        if row is None or (row.principal_id != principal.principal_id and "steward" not in principal.roles):
+        owns = row is not None and (row.principal_id == principal.principal_id or "steward" in principal.roles)
+        # A session's credentials reach that session alone: stolen ones must not end or renew the others.
+        if row is None or not owns or (principal.session is not None and principal.session.session_id != session_id):
             raise NotFound("NoSuchSession", "No session of that id is yours", remedy="attest anew")
         return row
+
+    async def _only_to_renew(self, principal: Principal, purpose: str, scope: list[str]) -> None:
+        """A session may ask for a challenge for exactly what it is, to attest again, and only until it is revoked:
+        otherwise who steals one turns it into others, of any purpose its principal has, and outlives revocation."""
+        if principal.session is None:
+            return
+        row = await self._own(principal, principal.session.session_id)
+        if row.revoked_at is not None or (row.purpose, row.scope) != (purpose, tuple(sorted(set(scope)))):
+            raise await self._from_session(principal, principal.session)
+
+    async def _from_session(self, principal: Principal, session: SessionClaims) -> Denied:
+        """The refusal, after it is on record."""
+        await self._record("session", principal, session=session.session_id, tier="none", allow=False,
+                           codes=["session.from-session"])  # fmt: skip
+        return Denied(
+            "AccessDenied", "A session opens no other session", rule="session.from-session",
+            remedy="attest with the principal's own credentials",
+        )  # fmt: skip
 
     async def _record(self, what: str, principal: Principal, **fields: Any) -> None:
         recorder = self._guard.recorder

@@ -208,7 +208,9 @@ class Broker:
             key_thumbprint=thumbprint,
             attested_at=attested_at,
         )
-        return Attested(session_id, claims, attested_at, self._session_seal.seal(sealed), thumbprint)
+        return Attested(
+            session_id, claims, attested_at, self._session_seal.seal(sealed), thumbprint, issued.purpose, sealed.scope
+        )
 
     @contextmanager
     def _recording(

@@ -49,7 +49,8 @@ class Challenge:
 class Attested:
     """A verified attestation, to be stored in the session row as it is; `seal` covers every other field of it.
 
-    The seal also covers principal, purpose, scope (as the challenge had it) and kind "attested".
+    The seal also covers principal, purpose, scope (as the challenge had it) and kind "attested": purpose and scope
+    come back, so that nobody opens a session for others than the evidence was made for.
     """
 
     session_id: str
@@ -57,6 +58,8 @@ class Attested:
     attested_at: int
     seal: bytes
     key_thumbprint: str
+    purpose: str
+    scope: tuple[str, ...]
 
 
 class KeyBroker(Protocol):

@@ -136,14 +136,19 @@ def attested_out(attested: Attested) -> Document:
         "attested_at": attested.attested_at,
         "seal": encode_bytes(attested.seal),
         "key_thumbprint": attested.key_thumbprint,
+        "purpose": attested.purpose,
+        "scope": list(attested.scope),
     }
 
 
 def attested_in(document: object) -> Attested:
-    session_id, claims, attested_at, seal, thumbprint = fields(
-        document, "session_id", "claims", "attested_at", "seal", "key_thumbprint"
+    session_id, claims, attested_at, seal, thumbprint, purpose, scope = fields(
+        document, "session_id", "claims", "attested_at", "seal", "key_thumbprint", "purpose", "scope"
     )
-    return Attested(text(session_id), mapping(claims), integer(attested_at), decode_bytes(seal), text(thumbprint))
+    return Attested(
+        text(session_id), mapping(claims), integer(attested_at), decode_bytes(seal), text(thumbprint), text(purpose),
+        tuple(texts(scope)),
+    )  # fmt: skip
 
 
 def arguments(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

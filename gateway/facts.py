@@ -93,11 +93,7 @@ class FactsReader:
         row = self._dataset(dataset)
         version = None
         if row is not None and key is not None and row.zone == self._zone:
-            version = (
-                self._catalog.latest(row.dataset_id, key)
-                if version_id is None
-                else self._catalog.version(row.dataset_id, version_id)
-            )
+            version = self._version(row.dataset_id, key, version_id)
             if version is not None and (version.key != key or version.delete_marker):
                 version = None
         session = self.session(principal.session.session_id) if principal.session else None
@@ -167,6 +163,14 @@ class FactsReader:
             return self._catalog.dataset(name)
         except NotFound:
             return None
+
+    def _version(self, dataset_id: str, key: str, version_id: str | None) -> VersionRow | None:
+        if version_id is None:
+            return self._catalog.latest(dataset_id, key)
+        if version_id == "null":
+            # Not found here, it would be decided as absent and still be deleted: the catalog knows the name.
+            return self._catalog.null_version(dataset_id, key)
+        return self._catalog.version(dataset_id, version_id)
 
     def _run(self, principal: Principal, *, labels: bool) -> RunFacts:
         run_id = principal.session.run_id if principal.session else self._unnamed_run(principal)

@@ -1,8 +1,8 @@
 # METADATA
-# title: Only the writer sees a writer's facts, or deletes in a run
+# title: Only the writer sees a writer's facts, or deletes or replaces in a run
 # description: |
 #   The size and ETag of a raw version tell something about it, so only who wrote it may have them. A
-#   run deletes only what its own principal wrote.
+#   run deletes only what its own principal wrote, and writing over it would be deleting by another name.
 # custom:
 #   code: access.not-author
 #   severity: medium
@@ -29,7 +29,7 @@ foreign if {
 }
 
 foreign if {
-	facts.action == "delete"
+	facts.action in {"delete", "write", "complete"}
 	facts.sees != "writer"
 	not facts.nothing_named
 }

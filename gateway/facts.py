@@ -11,8 +11,9 @@ from typing import Any, Literal
 from gateway.decide import document
 from gateway.decide.document import Action
 from gateway.identity.principal import Principal
+from gateway.seen import Seen
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import DatasetRow, SessionRow, VersionRow, ZoneRow
+from vault.catalog.rows import DatasetRow, RunIoRow, SessionRow, VersionRow, ZoneRow
 from vault.errors import NotFound
 
 SESSION_CACHE_MS = 5_000
@@ -72,6 +73,7 @@ class FactsReader:
         self._policy = policy
         self._clock = clock
         self._lock = threading.Lock()
+        self._seen = Seen()
         self._sessions: dict[str, tuple[SessionRow | None, int]] = {}
         self._zone_row: tuple[ZoneRow | None, int] = (None, 0)
         self._runs: dict[tuple[str, str, str], tuple[str, int]] = {}
@@ -87,7 +89,8 @@ class FactsReader:
     ) -> Facts:
         """Read the rows one decision needs. `run_labels` reads the run's inputs afresh: a write depends on them.
 
-        Raises vault errors: Refused("catalog.row-edited") when a row was changed behind the gateway's back.
+        Raises vault errors: Refused("catalog.row-edited") when a row was changed behind the gateway's back,
+        Refused("catalog.row-older") when it was put back to what it was before.
         """
         now = self._clock()
         row = self._dataset(dataset)
@@ -101,7 +104,11 @@ class FactsReader:
         return Facts(
             zone=self.zone(),
             dataset=row,
-            contract=self._catalog.contract(row.dataset_id) if row is not None and row.contract_version else None,
+            contract=(
+                self._catalog.contract(row.dataset_id, row.contract_version)
+                if row is not None and row.contract_version
+                else None
+            ),
             version=version,
             session=session,
             fresh=session is not None and session.revoked_at is None and age <= self._policy.freshness_ms,
@@ -116,7 +123,10 @@ class FactsReader:
             known = self._sessions.get(session_id)
         if known is not None and known[1] > now:
             return known[0]
-        row = self._catalog.find_session(session_id)
+        row = self._seen.newest(
+            "session", session_id, self._catalog.find_session(session_id),
+            lambda: self._catalog.find_session(session_id), _session_age,
+        )  # fmt: skip
         with self._lock:
             if len(self._sessions) > 10_000:
                 self._sessions.clear()
@@ -160,9 +170,13 @@ class FactsReader:
         if name is None:
             return None
         try:
-            return self._catalog.dataset(name)
+            found = self._catalog.dataset(name)
         except NotFound:
             return None
+        # Compared by id: a dataset may be dropped and its name be given to a new one.
+        return self._seen.newest(
+            "dataset", found.dataset_id, found, lambda: self._catalog.dataset(name), lambda row: row.contract_version
+        )
 
     def _version(self, dataset_id: str, key: str, version_id: str | None) -> VersionRow | None:
         if version_id is None:
@@ -176,7 +190,10 @@ class FactsReader:
         run_id = principal.session.run_id if principal.session else self._unnamed_run(principal)
         if not labels:
             return RunFacts(run_id, "none", None, 0)
-        inputs = [io for io in self._catalog.io(run_id) if io.direction == "in"]
+        inputs = self._seen.newest(
+            "run", run_id, self._inputs(run_id), lambda: self._inputs(run_id),
+            lambda rows: sum(io.label == "personal" for io in rows),
+        )  # fmt: skip
         placement: set[str] | None = None
         for io in inputs:
             if io.label == "personal":
@@ -184,6 +201,14 @@ class FactsReader:
         label: Literal["personal", "none"] = "personal" if any(io.label == "personal" for io in inputs) else "none"
         zones = tuple(sorted(placement)) if placement is not None else None
         return RunFacts(run_id, label, zones, len(inputs))
+
+    def has_read(self, run_id: str, label: str) -> None:
+        """The run was just noted to read something of this label: from now on its inputs must say so."""
+        if label == "personal":
+            self._seen.at_least("run", run_id, 1)
+
+    def _inputs(self, run_id: str) -> list[RunIoRow]:
+        return [io for io in self._catalog.io(run_id) if io.direction == "in"]
 
     def _unnamed_run(self, principal: Principal) -> str:
         """Without a named run: whatever this principal and workload do within the window is one."""
@@ -199,6 +224,13 @@ class FactsReader:
             self._runs.clear()
         self._runs[name] = (run_id, now + 60_000)
         return run_id
+
+
+def _session_age(row: SessionRow | None) -> int:
+    """A session is attested ever later, and revoked for good."""
+    if row is None:
+        return 0
+    return row.attested_at if row.revoked_at is None else 1 << 62
 
 
 def decision_input(

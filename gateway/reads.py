@@ -163,10 +163,12 @@ class Reads:
         noted = (run_id, version.version_id, admission.view)
         if noted in self._noted:
             return
+        label = "none" if admission.allow.view == "open" else "personal"
         await self._guard.blocking(
-            self._catalog.add_io, run_id, "in", version.dataset_id, version.version_id, admission.view,
-            "none" if admission.allow.view == "open" else "personal", version.placement, admission.decision_id,
+            self._catalog.add_io, run_id, "in", version.dataset_id, version.version_id, admission.view, label,
+            version.placement, admission.decision_id,
         )  # fmt: skip
+        self._guard.facts.has_read(run_id, label)
         if len(self._noted) > 100_000:
             self._noted.clear()
         self._noted.add(noted)

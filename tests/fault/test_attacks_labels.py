@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import GatewayError
 from gateway.identity.principal import Principal
 from gateway.s3.ports import Listing
 from tests.fakes.gateway_world import CSV, GENESIS, GatewayWorld
@@ -74,8 +75,9 @@ def test_a_run_deletes_nothing_that_another_wrote_by_any_name_of_the_version(
 
 def test_a_run_writes_over_nothing_that_another_wrote(world: GatewayWorld) -> None:
     job = world.attested()
-    with pytest.raises(Exception, match="Somebody else wrote"):
+    with pytest.raises(GatewayError) as refused:
         world.written(job, "a.csv", LAUNDERED)
+    assert refused.value.rule == "access.not-author"
     assert world.read(world.attested(), "a.csv").body == CSV
 
 

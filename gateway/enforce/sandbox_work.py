@@ -19,7 +19,7 @@ from gateway.enforce.rendered import Rendered, Source
 from gateway.enforce.sealed_source import SealedSource, read_request
 
 if TYPE_CHECKING:
-    from gateway.enforce.sandbox import Pipe
+    from gateway.enforce.pipe import Pipe
 
 _RENDER: dict[str, Callable[..., Rendered]] = {"parquet": render_parquet, "csv": render_csv}
 _DESCRIBE: dict[str, Callable[[Source, Limits], Rendered]] = {"parquet": describe_parquet, "csv": describe_csv}

@@ -141,7 +141,8 @@ class FactsReader:
         """The last residency verdict. Never observed, or not for a while, is closed."""
         now = self._clock()
         row, until = self._zone_row
-        if until <= now:
+        # Kept beyond its own time it would close a zone that was asked meanwhile.
+        if until <= now or (row is not None and now - row.observed_at > self._policy.zone_stale_ms):
             row = self._observed()
             self._zone_row = (row, now + ZONE_CACHE_MS if row is not None else now)
         policy = self._policy

@@ -75,7 +75,8 @@ class Settings(BaseSettings):
 
     @property
     def signing_key_path(self) -> Path:
-        return self.zone_dir / "signing.key"
+        """A folder of its own, so that containers can mount it where it is needed and nowhere else."""
+        return self.zone_dir / "signer" / "signing.key"
 
     @property
     def ledger_dir(self) -> Path:
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Where the zone's sockets are; a short path, because a socket's name holds 108 bytes."""
         inside = self.zone_dir / "run"
-        if len(str(inside / "broker.sock").encode()) <= _SOCKET_PATH_LIMIT:
+        if len(str(inside / "builder" / "builder.sock").encode()) <= _SOCKET_PATH_LIMIT:
             return inside
         name = sha256(str(inside.resolve()).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"demesne-{name}"
@@ -100,7 +101,8 @@ class Settings(BaseSettings):
 
     @property
     def builder_socket(self) -> Path:
-        return self.run_dir / "builder.sock"
+        """A folder of its own too: what a builder may open with a leased job, a front worker must not reach."""
+        return self.run_dir / "builder" / "builder.sock"
 
     @property
     def ledger_socket(self) -> Path:

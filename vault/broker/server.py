@@ -1,6 +1,6 @@
 """The broker on its Unix sockets: one thread a connection, one request at a time on each.
 
-with BrokerServer(broker, {run_dir / "broker.sock": Role.FRONT, run_dir / "builder.sock": Role.BUILDER}) as s:
+with BrokerServer(broker, {run / "broker.sock": Role.FRONT, run / "builder/builder.sock": Role.BUILDER}) as s:
     s.serve_until(stop)
 """
 

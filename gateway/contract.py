@@ -22,11 +22,12 @@ def check_contract(document: object, dataset: str) -> dict[str, Any]:
     if set(document) != _FIELDS:
         odd = sorted(set(document) ^ _FIELDS)
         raise _wrong(odd[0], "missing or not a field of a contract; see docs/spec/contract.md")
-    if document["v"] != 1:
+    # `True` and `1.0` equal 1 and are another document; the decision input holds no floats.
+    if type(document["v"]) is not int or document["v"] != 1:
         raise _wrong("v", "1")
     if document["dataset"] != dataset:
         raise _wrong("dataset", f"{dataset!r}, as in the path")
-    if not isinstance(document["owner"], str) or not document["owner"]:
+    if not _text(document["owner"]) or not document["owner"]:
         raise _wrong("owner", "who answers for the data, not empty")
     if not isinstance(document["keys_personal"], bool):
         raise _wrong("keys_personal", "true or false")
@@ -46,13 +47,29 @@ def _check_column(column: object, where: str, seen: set[str]) -> None:
     if not isinstance(column, dict) or not _COLUMN <= set(column) <= _COLUMN | {"finding"}:
         raise _wrong(where, "an object of name, type, label and optionally finding")
     for field in ("name", "type", "label"):
-        if not isinstance(column[field], str):
+        if not _text(column[field]):
             raise _wrong(f"{where}.{field}", "a string")
     if not column["name"] or column["name"] in seen:
         raise _wrong(f"{where}.name", "not empty, and each column once")
     if column["label"] not in LABELS:
         raise _wrong(f"{where}.label", f"one of {', '.join(sorted(LABELS))}")
+    finding = column.get("finding")
+    if finding is not None and not _plain(finding):
+        raise _wrong(f"{where}.finding", "null, or an object of strings and whole numbers below 2^53")
     seen.add(column["name"])
+
+
+def _text(value: object) -> bool:
+    """A string that is text: half a surrogate pair has no UTF-8, and so no seal, no hash and no place in a record."""
+    return isinstance(value, str) and not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+
+
+def _plain(finding: object) -> bool:
+    """Flat, with nothing that canonical JSON could not say again."""
+    return isinstance(finding, dict) and all(
+        _text(name) and (_text(value) or (type(value) is int and abs(value) < 1 << 53))
+        for name, value in finding.items()
+    )
 
 
 def _wrong(field: str, expected: str) -> BadRequest:

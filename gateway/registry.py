@@ -246,8 +246,10 @@ def _principal_fields(document: dict[str, Any]) -> dict[str, Any]:
     if set(document) != wanted:
         raise BadRequest("InvalidArgument", f"a principal has exactly the fields {', '.join(sorted(wanted))}")
     for field in ("name", "kind", "jurisdiction", "purpose"):
-        if not isinstance(document[field], str) or not document[field]:
-            raise BadRequest("InvalidArgument", f"{field}: a non-empty string")
+        if not isinstance(document[field], str) or not 0 < len(document[field]) <= 200:
+            raise BadRequest("InvalidArgument", f"{field}: a string of 1 to 200 characters")
+        if not document[field].isprintable():  # half a surrogate pair is not: it has no UTF-8
+            raise BadRequest("InvalidArgument", f"{field}: characters that can be printed")
     for field in ("roles", "purposes"):
         if not isinstance(document[field], list) or not all(isinstance(item, str) for item in document[field]):
             raise BadRequest("InvalidArgument", f"{field}: a list of strings")

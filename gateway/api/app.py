@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewContract, NewDataset, NewSession
 from gateway.api.caller import problem
-from gateway.api.records import Records
+from gateway.api.records import AUDITING, Records
 from gateway.decide.authoring import explain
 from gateway.directory import Directory
 from gateway.errors import BadRequest, GatewayError
@@ -177,6 +177,10 @@ def _records(app: FastAPI, parts: ApiParts) -> None:
     async def may(principal: Principal, action: Any, rid: str) -> None:
         await guard.admit(principal, action, request_id=rid, interface="api")
 
+    def whose(principal: Principal) -> str | None:
+        """Whose entries the caller may read: None for all."""
+        return None if principal.roles & AUDITING else guard.recorder.principal(principal.principal_id)
+
     @app.get("/v1/lineage")
     async def lineage(
         principal: Caller, rid: RequestId, dataset: str | None = None, run: str | None = None
@@ -192,7 +196,7 @@ def _records(app: FastAPI, parts: ApiParts) -> None:
     @app.get("/v1/decisions")
     async def decisions(principal: Caller, rid: RequestId, limit: int = 100) -> list[dict[str, Any]]:
         await may(principal, "ledger", rid)
-        return await guard.blocking(records.decisions, min(limit, 1000))
+        return await guard.blocking(records.decisions, min(limit, 1000), whose=whose(principal))
 
     @app.get("/v1/ledger/checkpoint")
     async def checkpoint(principal: Caller, rid: RequestId) -> Response:
@@ -206,9 +210,10 @@ def _records(app: FastAPI, parts: ApiParts) -> None:
     @app.get("/v1/ledger/tile/{path:path}")
     async def tile(principal: Caller, rid: RequestId, path: str) -> Response:
         await may(principal, "ledger", rid)
-        return Response(await guard.blocking(records.tile, path), media_type="application/octet-stream")
+        found = await guard.blocking(records.tile, path, whose=whose(principal))
+        return Response(found, media_type="application/octet-stream")
 
     @app.get("/v1/receipts/{decision_id}")
     async def receipt(principal: Caller, rid: RequestId, decision_id: str) -> Response:
         await may(principal, "ledger", rid)
-        return PlainTextResponse(await guard.blocking(records.receipt, decision_id))
+        return PlainTextResponse(await guard.blocking(records.receipt, decision_id, whose=whose(principal)))

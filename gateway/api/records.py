@@ -1,14 +1,20 @@
-"""Ledger and lineage as the API tells them: readers only."""
+"""Ledger and lineage as the API tells them: readers only.
+
+Entries name nobody, and still tell what a masked view hides: the sizes of raw objects and reads, run names and dataset
+names that a hostile job may choose. Who audits reads all of them; everybody else those about their own requests.
+"""
 
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import BadRequest, Denied, NotFound
 from lineage.errors import LineageError
-from lineage.errors import NotFound as NotInGraph
+from lineage.errors import NotFound as NotOnRecord
 from lineage.ledger.reader import LedgerReader
 from lineage.questions import Lineage
 from lineage.tree import dataset_tree, run_tree
+
+AUDITING = frozenset({"steward", "auditor"})
 
 
 class Records:
@@ -20,15 +26,23 @@ class Records:
     def checkpoint(self) -> str:
         return self._reader.checkpoint_note().decode()
 
-    def tile(self, path: str) -> bytes:
+    def tile(self, path: str, *, whose: str | None = None) -> bytes:
+        """Hashes for everybody; bundles of entries where `whose` is None."""
+        if whose is not None and path.startswith("entries"):
+            raise Denied("AccessDenied", "Whole entries are for those who audit", rule="ledger.entries",
+                         remedy="fetch the receipts of your own decisions")  # fmt: skip
         try:
             return self._reader.resource(f"tile/{path}")
         except LineageError as error:
             raise NotFound("NoSuchTile", "No such tile in the published tree", rule=error.reason) from error
 
-    def receipt(self, decision_id: str) -> str:
+    def receipt(self, decision_id: str, *, whose: str | None = None) -> str:
         """The inclusion proof of a decision's intent; at most 2 s after the answer it is published."""
         try:
+            if whose is not None:
+                index = self._reader.find(decision_id)
+                if self._reader.entries(index, index + 1)[0].get("principal") != whose:
+                    raise NotOnRecord("entry", decision_id)
             return self._reader.receipt(decision_id)
         except LineageError as error:
             raise NotFound(
@@ -36,10 +50,15 @@ class Records:
                 remedy="check the id; a receipt can be had within 2 s of the answer",
             ) from error  # fmt: skip
 
-    def decisions(self, limit: int) -> list[dict[str, Any]]:
-        """The newest entries, newest first."""
+    def decisions(self, limit: int, *, whose: str | None = None) -> list[dict[str, Any]]:
+        """The newest entries, newest first; of these, where `whose` is given, those of that principal (its keyed hash)
+        and what became of them."""
         size = self._reader.size
-        return list(reversed(self._reader.entries(max(0, size - limit), size)))
+        newest = self._reader.entries(max(0, size - limit), size)
+        if whose is not None:
+            own = {entry["id"] for entry in newest if entry.get("principal") == whose}
+            newest = [entry for entry in newest if entry["id"] in own or entry.get("intent") in own]
+        return newest[::-1]
 
     def lineage(self, dataset: str | None, run: str | None) -> dict[str, Any]:
         """Nodes and edges around a dataset or a run, and the same as a tree."""
@@ -48,7 +67,7 @@ class Records:
         try:
             found = Lineage(self._graph).neighbourhood(dataset=dataset, run=run)
             tree = dataset_tree(self._graph, dataset) if dataset is not None else run_tree(self._graph, run or "")
-        except NotInGraph as error:
+        except NotOnRecord as error:
             raise NotFound(
                 "NoSuchLineage", "Nothing is known of it yet", rule=error.reason,
                 remedy="lineage follows the ledger within seconds; check the name",

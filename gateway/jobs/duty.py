@@ -14,8 +14,11 @@ from vault.catalog.catalog import Catalog
 from vault.catalog.rows import JobRow
 from vault.errors import Conflict, VaultError
 
-LEASE_FACTOR = 3
+# What a zone knows of its residency is too old after three intervals: a holder that was killed must be followed
+# before that, or every crash of the jobs process would close the zone.
+LEASE_FACTOR = 2
 _MIN_LEASE_MS = 5_000
+_TAKEOVER_SECONDS = 1.0  # how often a replica without the lease looks whether it is free
 log = structlog.get_logger("jobs")
 
 
@@ -51,7 +54,8 @@ class DutyThread(threading.Thread):
                 log.warning("duty waits", kind=self._duty.kind, reason=error.reason)
             except Exception:  # the outermost handler of this thread: the duty must go on being tried
                 log.exception("duty failed", kind=self._duty.kind)
-            self._ending.wait(self._duty.interval)
+            interval = self._duty.interval
+            self._ending.wait(interval if leased is not None else min(interval, _TAKEOVER_SECONDS))
         if leased is not None:
             self._give_back(leased)
 

@@ -2,7 +2,8 @@
 # title: Raw data needs a zone that was seen
 # description: |
 #   Raw rows leave only while somebody has observed where the stores are, at least as strongly as
-#   data/residency asks.
+#   data/residency asks. A closed zone is refused by residency/zone_closed alone, so that the answer is to
+#   try again later and not that this caller may not.
 # custom:
 #   code: residency.unproven
 #   severity: high
@@ -13,6 +14,7 @@ import data.demesne.access.view
 
 deny contains reason if {
 	view.view == "raw"
+	input.zone.state == "open"
 	not seen
 	reason := {
 		"rule": "residency/unproven",

@@ -1,7 +1,9 @@
 """Zones of the end-to-end tests: each kind is started once a session, by the first test that asks for it."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.e2e.people import Input, write_input
 from tests.e2e.world import World, started, work_dir
 
 DATASET = "claims"
+STORE_BYTES = 128 << 20
 
 
 @pytest.fixture(scope="session")
@@ -47,20 +50,36 @@ def tls(made: Input) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def _spare(made: Input) -> Iterator[World]:
-    with work_dir("spare") as directory:
+    with work_dir("spare") as directory, disk_of_its_own(directory / "state" / "zones" / "de" / "store"):
         doctrine = directory / "doctrine"
         shutil.copytree(ROOT / "policies", doctrine)
         with started(
-            directory, zones=("de",), created_buckets="open", doctrine_dir=doctrine,
-            extra={"DEMESNE_RESIDENCY_INTERVAL_SECONDS": "2", "DEMESNE_DOCTRINE_INTERVAL_SECONDS": "1"},
+            directory, zones=("de",), workers=2, created_buckets="open", doctrine_dir=doctrine,
+            extra={"DEMESNE_RESIDENCY_INTERVAL_SECONDS": "3", "DEMESNE_DOCTRINE_INTERVAL_SECONDS": "1"},
         ) as running:  # fmt: skip
             running.ingest(made.directory, DATASET)
             yield running
 
 
+@contextmanager
+def disk_of_its_own(store: Path) -> Iterator[None]:
+    """Where this user may mount: the store on a small disk, so that it can really be full."""
+    store.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES}", "demesne-test", str(store)],
+        check=False, capture_output=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "--lazy", str(store)], check=True)
+
+
 @pytest.fixture
 def spare(_spare: World) -> Iterator[World]:
-    """Zone de for tests that break it; all its processes run again afterwards."""
+    """Zone de for tests that break it; all its processes run again before and after."""
+    _spare.revive()
     yield _spare
     _spare.revive()
 

@@ -110,10 +110,10 @@ def _messages(stream: bytes, methods: list[bytes]) -> Iterator[tuple[bytes, byte
         if asked == b"HEAD" or status in {204, 304}:
             yield head, b""
             continue
-        fields = dict(
-            (name.strip().lower(), value.strip())
+        fields = {
+            name.strip().lower(): value.strip()
             for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
-        )
+        }
         if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
             body, at = _dechunked(stream, at)
         else:

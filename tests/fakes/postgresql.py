@@ -1,4 +1,4 @@
-"""A PostgreSQL server of this machine, in a directory of its own, on a Unix socket alone."""
+"""A PostgreSQL server of this machine, in a directory of its own, on a Unix socket or one loopback port."""
 
 import os
 import pwd
@@ -33,30 +33,56 @@ def available() -> bool:
     return _program("initdb") is not None and _program("pg_ctl") is not None and _account() is not None
 
 
+class Server:
+    """One PostgreSQL in `directory`. Without `port` on a Unix socket alone, nobody asked for a password."""
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+        account = _account()
+        assert account is not None
+        self._account = account
+        self._directory = directory
+        if os.geteuid() == 0:
+            shutil.chown(directory, "postgres", "postgres")
+        host = "scram-sha-256" if port else "trust"
+        self._run("initdb", "-D", str(self._data), "-U", "demesne", "--auth-local=trust", f"--auth-host={host}",
+                  "--encoding=UTF8", "--no-sync")  # fmt: skip
+        where = f"-c listen_addresses=127.0.0.1 -c port={port}" if port else "-c listen_addresses=''"
+        self._options = f"-k {directory} {where} -c fsync=off -c max_connections=80"
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._directory / "log"), "-o", self._options,
+                  "start")  # fmt: skip
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "stop")
+
+    def make_database(self, name: str, user: str, password: str, port: int) -> None:
+        """As the image does with POSTGRES_DB, POSTGRES_USER and POSTGRES_PASSWORD."""
+        for statement in (f"ALTER ROLE {user} PASSWORD '{password}'", f"CREATE DATABASE {name} OWNER {user}"):
+            self._run("psql", "-h", str(self._directory), "-p", str(port), "-U", "demesne", "-d", "postgres", "-c",
+                      statement)  # fmt: skip
+
+    def _run(self, program: str, *arguments: str) -> None:
+        found = _program(program)
+        assert found is not None
+        done = subprocess.run(
+            [*self._account, found, *arguments], cwd=self._directory, check=False, capture_output=True, text=True,
+            timeout=60, env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self._directory)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+
+
 @contextmanager
 def postgresql() -> Iterator[str]:
     """SQLAlchemy URL of an empty database; server and data are gone when the block ends."""
-    account = _account()
-    assert account is not None
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
-        directory = Path(name)
-        if os.geteuid() == 0:
-            shutil.chown(directory, "postgres", "postgres")
-        data = directory / "data"
-
-        def run(program: str, *arguments: str) -> None:
-            found = _program(program)
-            assert found is not None
-            done = subprocess.run(
-                [*account, found, *arguments], cwd=directory, check=False, capture_output=True, text=True, timeout=60,
-                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": name},
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr + done.stdout
-
-        run("initdb", "-D", str(data), "-U", "demesne", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        options = f"-k {directory} -c listen_addresses='' -c fsync=off -c max_connections=50"
-        run("pg_ctl", "-D", str(data), "-w", "-l", str(directory / "log"), "-o", options, "start")
+        server = Server(Path(name))
+        server.start()
         try:
-            yield f"postgresql+psycopg://demesne@/postgres?host={directory}"
+            yield f"postgresql+psycopg://demesne@/postgres?host={name}"
         finally:
-            run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+            server.stop()

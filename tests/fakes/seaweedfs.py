@@ -29,7 +29,7 @@ def weed_binary() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -45,7 +45,7 @@ def seaweedfs(directory: Path, bucket: str = "sealed") -> Iterator[Seaweed]:
     """Up and with its bucket made when the block begins; stopped when it ends."""
     binary = weed_binary()
     assert binary is not None, "weed is not installed"
-    master, volume, filer, s3, *grpc = _free_ports(8)
+    master, volume, filer, s3, *grpc = free_ports(8)
     config = directory / "s3.json"
     config.write_text(json.dumps({"identities": [{
         "name": "test", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],

@@ -1,6 +1,7 @@
 """Verified statements about a platform, and every way in which evidence can fail to become them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -23,6 +24,22 @@ class Refusal(StrEnum):
     NO_TRUST = "attest.no-trust"
     SESSION = "attest.session"
     WEAKER = "attest.weaker"
+    # What hardware evidence can be refused for besides; docs/spec/attestation.md says which check gives which.
+    CHAIN = "attest.chain"
+    ALGORITHM = "attest.algorithm"
+    DEBUG = "attest.debug"
+    VMPL = "attest.vmpl"
+    POLICY = "attest.policy"
+    TCB = "attest.tcb"
+    PLATFORM = "attest.platform"
+    MEASUREMENT = "attest.measurement"
+    HOST_DATA = "attest.host-data"
+    REVOKED = "attest.revoked"
+    COLLATERAL = "attest.collateral"
+    FMSPC = "attest.fmspc"
+    QE_IDENTITY = "attest.qe-identity"
+    MODULE = "attest.module"
+    EVENT_LOG = "attest.event-log"
 
 
 def refuse(why: Refusal, detail: str = "") -> Refused:
@@ -36,6 +53,8 @@ class Claims:
 
     `hardware` is True only when a hardware root signed; `synthetic_only` is True when these claims may open
     raw data of datasets flagged synthetic and no other; `debug` is True when the platform admits inspection.
+    `platform` holds what hardware evidence proves besides (versions, chip, bound or not), by kind: strings, integers,
+    booleans and lists of these, as docs/spec/attestation.md lists them.
     """
 
     kind: str
@@ -44,10 +63,11 @@ class Claims:
     debug: bool
     hardware: bool
     synthetic_only: bool
+    platform: Mapping[str, Any] = field(default_factory=dict)
 
     def as_document(self) -> dict[str, Any]:
         """The form that session rows, seals and the doctrine's appraisal see."""
-        return {
+        document: dict[str, Any] = {
             "kind": self.kind,
             "tee": self.tee,
             "measurement": self.measurement,
@@ -55,6 +75,9 @@ class Claims:
             "hardware": self.hardware,
             "synthetic_only": self.synthetic_only,
         }
+        if self.platform:
+            document["platform"] = dict(self.platform)
+        return document
 
 
 def refuse_weaker(before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -1,0 +1,64 @@
+"""Real evidence of others: every entry of the manifest whose kind is verified here ends as the manifest expects.
+
+The files are not part of this repository; where they are absent, one line says so.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.conftest import vectors_path
+from vault.attest.certificates import load_pem_chain
+from vault.attest.claims import Refusal
+from vault.attest.snp.policy import SnpPolicy, SnpTrust
+from vault.attest.snp.verify import verify_snp
+from vault.errors import Refused
+
+FOLDER = vectors_path() / "attestation"
+AWS_PROVIDERS = frozenset({"CN=cc-us-east-2.amazonaws.com"})
+
+
+def milliseconds(at: str) -> int:
+    return int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def ders(content: bytes) -> list[bytes]:
+    if content.startswith(b"-----"):
+        return [certificate.public_bytes(Encoding.DER) for certificate in load_pem_chain(content)]
+    return [content]
+
+
+def snp(files: list[bytes], at: str | None) -> str:
+    certificates = [der for content in files[1:] for der in ders(content)]
+    assert at is not None
+    verify_snp(files[0], certificates, SnpTrust(), SnpPolicy(providers=AWS_PROVIDERS), None, milliseconds(at))
+    return "ok"
+
+
+KINDS: dict[str, Callable[[list[bytes], str | None], str]] = {"snp": snp}
+
+
+def entries() -> list[Any]:
+    """The manifest's entries of kinds that are verified; one that skips where there is no manifest."""
+    manifest = FOLDER / "MANIFEST.json"
+    if not manifest.is_file():
+        return [
+            pytest.param({}, marks=pytest.mark.skip(reason="no attestation vectors here: DEMESNE_VECTORS names none"))
+        ]
+    found = json.loads(manifest.read_text())
+    return [pytest.param(entry, id=entry["id"]) for entry in found if entry["kind"] in KINDS]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("entry", entries())
+def test_real_evidence_ends_as_expected(entry: dict[str, Any]) -> None:
+    files = [(FOLDER / name).read_bytes() for name in entry["files"]]
+    try:
+        outcome = KINDS[entry["kind"]](files, entry["at"])
+    except Refused as refused:
+        outcome = Refusal(refused.reason).removeprefix("attest.")
+    assert outcome == entry["expect"], entry["note"]

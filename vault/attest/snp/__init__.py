@@ -1,0 +1,1 @@
+"""AMD SEV-SNP attestation reports: layout, the chip's certificate, and the checks in their order."""

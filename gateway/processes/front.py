@@ -34,6 +34,7 @@ from gateway.identity.static_key import read_static_key
 from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
+from gateway.processes.connection import BoundedHeads
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.reads import Reads
@@ -196,8 +197,8 @@ class _Server(uvicorn.Server):
 
 def _server(settings: Settings, app: Callable[..., Any]) -> _Server:
     config = uvicorn.Config(
-        app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, server_header=False,
-        log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65536,
+        app, loop="none", http=BoundedHeads, ws="none", lifespan="off", access_log=False, server_header=False,
+        log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5,
         ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
         ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
     )  # fmt: skip

@@ -19,9 +19,10 @@ def check_contract(document: object, dataset: str) -> dict[str, Any]:
     """The document, or BadRequest naming the field and the fix. A column's `finding` is kept as it came."""
     if not isinstance(document, dict):
         raise _wrong("document", "a JSON object")
-    if set(document) != _FIELDS:
-        odd = sorted(set(document) ^ _FIELDS)
-        raise _wrong(odd[0], "missing or not a field of a contract; see docs/spec/contract.md")
+    for field in sorted(_FIELDS - set(document)):
+        raise _wrong(field, "a value, and it is missing; see docs/spec/contract.md")
+    for field in sorted(set(document) - _FIELDS):
+        raise _wrong(field, "no field of this name in a contract; see docs/spec/contract.md")
     # `True` and `1.0` equal 1 and are another document; the decision input holds no floats.
     if type(document["v"]) is not int or document["v"] != 1:
         raise _wrong("v", "1")

@@ -48,7 +48,10 @@ def read_directory(path: Path | None, public_key_hex: str) -> Directory:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused("directory.format", f"{path}: {type(error).__name__}") from error
     verify_signature(public_key, signature, _PREFIX + document.encode())
-    body = json.loads(document)
-    if body.get("v") != 1:
-        raise Refused("directory.format", "unknown version")
-    return Directory(tuple(ZoneEntry(**entry) for entry in body["zones"]), dict(body.get("locations", {})))
+    try:
+        body = json.loads(document)
+        if body["v"] != 1:
+            raise Refused("directory.format", "unknown version")
+        return Directory(tuple(ZoneEntry(**entry) for entry in body["zones"]), dict(body.get("locations", {})))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused("directory.format", f"{path}: what was signed is no directory") from error

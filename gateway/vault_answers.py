@@ -71,7 +71,9 @@ def _refused(error: vault_errors.Refused) -> Denied:
             "ReattestationRequired", "The session was revoked or its attestation is no longer fresh",
             rule=error.reason, remedy="attest again",
         )  # fmt: skip
+    # Evidence that is refused is the caller's; whatever else is refused says that something was changed.
+    rule = error.reason if error.reason.startswith("attest.") else f"integrity.{error.reason}"
     return Denied(
-        "AccessDenied", "The vault refused: what is stored or asked is not what was recorded",
-        rule=f"integrity.{error.reason}", remedy="tell the operator; nothing was served",
+        "AccessDenied", "The vault refused: what is stored or asked is not what was recorded", rule=rule,
+        remedy="tell the operator; nothing was served",
     )  # fmt: skip

@@ -168,7 +168,8 @@ def test_a_doctrine_that_does_not_compile_leaves_the_last_good_one_serving(spare
     all_workers(spare, lambda found: found["refused"] is None and found["revision"] == before["revision"])
     analyst.get_object(Bucket=DATASET, Key="members.csv")["Body"].read()
     with spare.api() as api:
-        told = {(entry["state"], entry["revision"]) for entry in api.decisions(limit=1000) if entry["type"] == "doctrine"}
+        entries = [entry for entry in api.decisions(limit=1000) if entry["type"] == "doctrine"]
+    told = {(entry["state"], entry["revision"]) for entry in entries}
     assert {("refused", before["revision"]), ("active", before["revision"]), ("active", active["revision"])} <= told
 
 

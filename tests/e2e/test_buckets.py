@@ -1,4 +1,4 @@
-"""Buckets made by CreateBucket on a real zone started with --created-buckets open: uploads in parts, listings, deletes."""
+"""Buckets made by CreateBucket on a real zone with --created-buckets open: uploads in parts, listings, deletes."""
 
 import io
 import os
@@ -119,10 +119,9 @@ def test_what_is_wrong_with_a_list_of_parts_is_said(spare: World, bucket: str) -
     }
     for code, parts in expected.items():
         refusal = refused(
-            lambda p=parts: steward.complete_multipart_upload(
-                Bucket=bucket, Key="odd", UploadId=upload, MultipartUpload={"Parts": p}
-            )
-        )
+            steward.complete_multipart_upload,
+            Bucket=bucket, Key="odd", UploadId=upload, MultipartUpload={"Parts": parts},
+        )  # fmt: skip
         assert (refusal.status, refusal.code) == (400, code)
     assert refused(lambda: steward.head_object(Bucket=bucket, Key="odd")).status == 404
     steward.abort_multipart_upload(Bucket=bucket, Key="odd", UploadId=upload)

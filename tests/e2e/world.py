@@ -247,10 +247,10 @@ def until(
         time.sleep(pause)
 
 
-def refused(call: Callable[[], Any]) -> Answer:
+def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> Answer:
     """What `call` is refused with; an answer instead fails the test."""
     try:
-        call()
+        call(*arguments, **options)
     except ClientError as error:
         found = error.response.get("Error", {})
         status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])

@@ -3,6 +3,7 @@
 The files are not part of this repository; where they are absent, one line says so.
 """
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.conftest import vectors_path
 from vault.attest.certificates import load_pem_chain
 from vault.attest.claims import Refusal
+from vault.attest.nitro.document import parse_document
+from vault.attest.nitro.verify import ROOTS, NitroPolicy, verify_nitro
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.verify import verify_snp
 from vault.errors import Refused
@@ -39,7 +42,15 @@ def snp(files: list[bytes], at: str | None) -> str:
     return "ok"
 
 
-KINDS: dict[str, Callable[[list[bytes], str | None], str]] = {"snp": snp}
+def nitro(files: list[bytes], at: str | None) -> str:
+    """Without a time of its own an entry is verified at its document's."""
+    raw = files[0] if files[0].startswith(b"\x84") else base64.b64decode(files[0])
+    now_ms = milliseconds(at) if at else parse_document(raw).timestamp
+    verify_nitro(raw, ROOTS, NitroPolicy(), None, now_ms)
+    return "ok"
+
+
+KINDS: dict[str, Callable[[list[bytes], str | None], str]] = {"snp": snp, "nitro": nitro}
 
 
 def entries() -> list[Any]:

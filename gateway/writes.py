@@ -243,6 +243,8 @@ class Writes:
         # One that is complete is there for a repeated Complete alone.
         states = {"open", "completed"} if action == "complete" else {"open"}
         mine = row is not None and row.key == ref.key and row.principal_id == principal.principal_id
+        # Labels flow by run: parts that one run sent and another completed would carry the label of the second alone.
+        mine = mine and row is not None and row.run_id == admission.facts.run.run_id
         if row is None or not mine or row.state not in states:
             raise NotFound("NoSuchUpload", "No upload of that id is yours at this key")
         return admission, row

@@ -132,3 +132,29 @@ class TestNamesOfWhatOneMayNotSee:
                 break
             after = page.last or ""
         assert found == ["a.csv", "b.csv", "n/", "z/"]
+
+
+def test_parts_of_a_run_that_read_raw_are_not_completed_by_one_that_did_not(world: GatewayWorld) -> None:
+    """The label of the whole would be that of the run that only said `complete`."""
+    dirty, clean = world.attested(run="nightly"), world.attested(run="spotless")
+    assert world.read(dirty, "a.csv").body == CSV
+    ref = world.ref("parts.csv")
+    front = world.front
+    upload_id = world.run(front.create_upload(dirty, ref, "text/csv", {}, "req"))
+
+    async def part(who: Principal) -> str:
+        async with front.open_part(who, ref, upload_id, 1, "req") as opened:
+            await opened.write(LAUNDERED)
+            return await opened.commit()
+
+    etag = world.run(part(dirty))
+    for call in (
+        front.complete_upload(clean, ref, upload_id, [(1, etag)], None, "req"),
+        front.abort_upload(clean, ref, upload_id, "req"),
+        front.list_parts(clean, ref, upload_id, after=0, limit=10),
+        part(clean),
+    ):
+        assert world.refused(call).code == "NoSuchUpload"
+    assert world.find("parts.csv") is None
+    world.run(front.complete_upload(dirty, ref, upload_id, [(1, etag)], None, "req"))
+    assert world.read(world.analyst, "parts.csv").refusal.rule == "label.inherited"

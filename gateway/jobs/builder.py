@@ -31,6 +31,7 @@ KINDS = ("view", "describe")
 IDLE_SECONDS = 0.2
 PAUSE_SECONDS = 2.0
 _AGAIN = frozenset({"decoder.crashed", "sandbox.deadline", "sandbox.confinement"})
+_CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 log = logging.getLogger("demesne.builder")
 
 
@@ -142,7 +143,7 @@ class Builder:
         self, source: BuildSource, view: ViewRow, asked: SandboxJob, lease: KeptLease
     ) -> tuple[SealedVersion, Rendered]:
         version = source.version
-        writer: PutWriter = self._vault.begin_view(version, view, version.content_type)
+        writer: PutWriter = self._vault.begin_view(version, view, _content_type(asked, version))
         try:
             rendered = self._ask(source, asked, writer.write, lease)
             sealed = writer.finish(Facts(version.label, version.placement, version.contract_version))
@@ -244,6 +245,14 @@ class Builder:
             }
         )  # fmt: skip
         return entry_id
+
+
+def _content_type(asked: SandboxJob, version: VersionRow) -> str:
+    """A view's own. The object's is what its writer sent, and a header's parameters hold anything: only what was
+    declassified keeps it."""
+    if asked.effect is not None and asked.effect.get("identity") is True:
+        return version.content_type
+    return _CONTENT_TYPES.get(asked.format, "application/octet-stream")
 
 
 def _no_output(_: bytes) -> None:

@@ -224,3 +224,11 @@ def test_describe_gives_the_columns_of_an_object_without_views(world: BuilderWor
     described = world.catalog.columns(version.version_id)
     assert described is not None
     assert [name for name, _ in described][1:] == ["email", "name", "amount", "note"]
+
+
+def test_a_view_has_a_content_type_of_its_own(world: BuilderWorld) -> None:
+    """What the writer sent is a header full of anything, and describes the object, not its view."""
+    data = b"email,name,amount\n" + b"".join(f"{e},n,1\n".encode() for e in EMAILS[:3])
+    version = world.put("a.csv", data, {"analytics": EFFECT}, content_type=f"text/csv; name={EMAILS[0]}")
+    assert world.builder.run_once()
+    assert world.view(version, EFFECT).content_type == "text/csv"

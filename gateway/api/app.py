@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
@@ -13,12 +13,13 @@ from gateway.api.caller import problem
 from gateway.api.records import AUDITING, Records
 from gateway.decide.authoring import explain
 from gateway.directory import Directory
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
 from gateway.record import rfc3339
 from gateway.registry import Registry
 from gateway.sessions import Sessions
+from lineage.errors import LineageError
 from vault.errors import Refused
 
 
@@ -47,6 +48,7 @@ def request_id(request: Request) -> str:
 
 Caller = Annotated[Principal, Depends(caller)]
 RequestId = Annotated[str, Depends(request_id)]
+Limit = Annotated[int, Query(ge=1)]
 
 
 def create_api(parts: ApiParts) -> FastAPI:
@@ -70,6 +72,13 @@ def _errors(app: FastAPI) -> None:
     async def bad_name(request: Request, error: Refused) -> Response:
         return await refused(request, BadRequest("InvalidArgument", f"{error.reason}: {error.detail}"))
 
+    @app.exception_handler(LineageError)
+    async def unreadable(request: Request, error: LineageError) -> Response:
+        return await refused(request, Unavailable(
+            "ServiceUnavailable", "Ledger or lineage cannot be read yet", rule=error.reason, remedy="try again",
+            retry_after=1,
+        ))  # fmt: skip
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
@@ -84,7 +93,8 @@ def _operations(app: FastAPI, parts: ApiParts) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        ready, document = parts.readiness()
+        # It asks the catalog, and a catalog that is away takes seconds to say nothing: not on the loop.
+        ready, document = await parts.guard.blocking(parts.readiness)
         return JSONResponse(document, 200 if ready else 503)
 
     @app.get("/metrics")
@@ -93,7 +103,7 @@ def _operations(app: FastAPI, parts: ApiParts) -> None:
 
     @app.get("/v1/zones")
     async def zones(principal: Caller) -> list[dict[str, Any]]:  # noqa: ARG001 - authenticated is enough
-        here = parts.guard.facts.zone()
+        here = await parts.guard.blocking(parts.guard.facts.zone)
         return [
             asdict(zone) | ({"state": here.state, "strength": here.strength, "reason": here.reason,
                              "observed": list(here.observed)} if zone.name == here.name else {})
@@ -189,12 +199,12 @@ def _records(app: FastAPI, parts: ApiParts) -> None:
         return await guard.blocking(records.lineage, dataset, run)
 
     @app.get("/v1/lineage/events")
-    async def events(principal: Caller, rid: RequestId, limit: int = 1000) -> list[dict[str, Any]]:
+    async def events(principal: Caller, rid: RequestId, limit: Limit = 1000) -> list[dict[str, Any]]:
         await may(principal, "lineage", rid)
         return await guard.blocking(records.events, min(limit, 10_000))
 
     @app.get("/v1/decisions")
-    async def decisions(principal: Caller, rid: RequestId, limit: int = 100) -> list[dict[str, Any]]:
+    async def decisions(principal: Caller, rid: RequestId, limit: Limit = 100) -> list[dict[str, Any]]:
         await may(principal, "ledger", rid)
         return await guard.blocking(records.decisions, min(limit, 1000), whose=whose(principal))
 

@@ -162,8 +162,12 @@ class Deployment:
             self.command(name), env=self.environment(name, **more), capture_output=True, text=True, check=False,
             timeout=90, cwd=self.directory,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.returncode == 0, f"{done.stderr[-2000:]}\n{self.say()}"
         return done.stdout
+
+    def say(self) -> str:
+        """The last words of every service, for a test that fails."""
+        return "\n".join(f"{service.name}: {service.say()}" for service in self.services.values())
 
     def sign_directory(self) -> None:
         zones = "".join(
@@ -209,6 +213,7 @@ class Deployment:
         config = self.directory / f"s3-{zone}.json"
         config.write_text(json.dumps(identities))
         swaps = {
+            "-ip=store-fr": "-ip=127.0.0.1", "-ip.bind=0.0.0.0": "-ip.bind=127.0.0.1",
             "-dir=/data": f"-dir={self.volume(f'store-{zone}')}",
             "-s3.port=8333": f"-s3.port={self.ports[f'store-{zone}']}",
             "-s3.config=/etc/seaweedfs/s3.json": f"-s3.config={config}",
@@ -219,8 +224,8 @@ class Deployment:
         ports = [f"-{name}={port}" for name, port in zip(names, free_ports(len(names)), strict=True)]
         if tls is not None:
             ports += [f"-s3.cert.file={tls[0]}", f"-s3.key.file={tls[1]}"]
-        small = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.port.iceberg=0", "-master.volumeSizeLimitMB=64"]
-        return self.add(f"store-{zone}", [binary, *given, *ports, *small], {"HOME": str(self.directory)})
+        command = [binary, *given, *ports, "-master.volumeSizeLimitMB=64"]
+        return self.add(f"store-{zone}", command, {"HOME": str(self.directory)})
 
     def start_roles(self, zone: str, **more: str) -> None:
         for role in ROLES:
@@ -281,8 +286,7 @@ class Zone:
             if found == status:
                 return document
             if time.monotonic() > end:
-                told = "\n".join(f"{s.name}: {s.say()}" for s in self.deployment.services.values())
-                raise AssertionError(f"readyz {found}, not {status}: {document}\n{told}")
+                raise AssertionError(f"readyz {found}, not {status}: {document}\n{self.deployment.say()}")
             time.sleep(0.1)
 
 

@@ -57,7 +57,7 @@ def seaweedfs(directory: Path, bucket: str = "sealed") -> Iterator[Seaweed]:
         f"-master.port={master}", f"-master.port.grpc={grpc[0]}", f"-volume.port={volume}",
         f"-volume.port.grpc={grpc[1]}", "-filer", f"-filer.port={filer}", f"-filer.port.grpc={grpc[2]}", "-s3",
         f"-s3.port={s3}", f"-s3.port.grpc={grpc[3]}", f"-s3.config={config}", "-volume.max=20",
-        "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
     ]  # fmt: skip
     with (directory / "weed.log").open("wb") as log:
         server = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, cwd=directory)

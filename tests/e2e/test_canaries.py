@@ -6,6 +6,7 @@ it looks for is asserted too: on the raw road, and with a canary planted at ever
 
 import contextlib
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.timeout(240)
 NOTES = "notes"
 METADATA_CANARY = "Rueckfragen an Wilhelmine Ueberschaer"
 KEYS = ("members.csv", "part-0.parquet", "part-1.parquet")
-OBJECTS = [(DATASET, key) for key in KEYS] + [(NOTES, key) for key in ("wide.csv", "cut.parquet", "free.txt")]
+NOTED = ("good.csv", "wide.csv", "cut.parquet", "free.txt")
+OBJECTS = [(DATASET, key) for key in KEYS] + [(NOTES, key) for key in NOTED]
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ def unmaskable(world: World) -> None:
     lines = [",".join(str(value) for value in member.values()) for member in members]
     steward = world.s3("steward")
     wide = "\n".join(["name,email,phone", *lines]).encode()
+    good = "\n".join(["name,email,phone", *(",".join(list(member.values())[:3]) for member in members)]).encode()
     text = "\n".join(f"{member['name']} {member['iban']}" for member in members).encode()
-    for key, body in {"wide.csv": wide, "cut.parquet": b"PAR1" + wide + b"\x10\0\0\0PAR1", "free.txt": text}.items():
+    cut = b"PAR1" + wide + b"\x10\0\0\0PAR1"
+    for key, body in {"good.csv": good, "wide.csv": wide, "cut.parquet": cut, "free.txt": text}.items():
         steward.put_object(Bucket=NOTES, Key=key, Body=body, Metadata={"contact": METADATA_CANARY})
     world.wait_for_views(NOTES)
 
@@ -219,6 +223,36 @@ def test_a_view_that_let_one_value_through_is_found(world: World, made: Input, s
     pq.write_table(broken, out, compression="zstd", write_statistics=False)
     assert scanner.scan(got) == []
     assert scanner.scan(out.getvalue())
+
+
+def test_a_doctrine_that_does_not_mask_is_found(spare: World, doctrine_dir: Path, made: Input) -> None:
+    """The whole road with masking broken where it is decided: e-mails are kept. The search must say so."""
+    rules = doctrine_dir / "data" / "masking" / "data.json"
+    shipped = rules.read_text()
+    document = json.loads(shipped)
+    document["classes"]["analytics"]["pii.email"] = {"action": "keep", "params": {}}
+    before = revisions(spare)
+    try:
+        rules.write_text(json.dumps(document))
+        until(lambda: revisions(spare), 15, "the doctrine was not loaded", lambda now: len(now) == 1 and now != before)
+        spare.ingest(made.directory / "part-0.parquet", "leaky")
+        with Wire(urlsplit(spare.zone().s3_endpoint).port or 0) as wire:
+            client = spare.s3("analyst", endpoint=wire.endpoint)
+            client.get_object(Bucket="leaky", Key=KEYS[1])["Body"].read()
+            client.close()
+            left = wire.everything()
+    finally:
+        rules.write_text(shipped)
+        until(lambda: revisions(spare), 15, "the doctrine is not back", lambda now: now == before)
+    assert CanaryScanner(made.emails[:50]).scan(left)
+    assert not CanaryScanner(made.canaries[2::5]).scan(left)  # phones are masked as before
+    assert CanaryScanner(made.canaries).scan(spare.state_dir) == []  # and at rest it is sealed all the same
+
+
+def revisions(world: World) -> set[str]:
+    """Of all front workers; a connection falls on either."""
+    with contextlib.ExitStack() as stack:
+        return {stack.enter_context(world.api()).doctrine()["revision"] for _ in range(8)}
 
 
 def test_what_the_ledger_says_of_a_read_names_no_key(world: World, made: Input) -> None:

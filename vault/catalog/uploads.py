@@ -113,7 +113,7 @@ class Uploads(Versions):
                 if number not in wanted:
                     self._orphan_one(connection, body_id)
             version = self._commit_version(connection, new, jobs, views, expect)
-            self._replace(connection, UPLOAD, replace(row, state="completed", completed=result))
+            self._replace(connection, UPLOAD, _closed(replace(row, state="completed", completed=result)))
             connection.execute(_FORGET_PARTS, {"p_tenant": self.tenant, "p_upload": upload_id})
         return version
 
@@ -121,7 +121,7 @@ class Uploads(Versions):
         """NotFound("upload") unless it is open."""
         with self._database.write() as connection:
             row = self._open_upload(connection, dataset_id, upload_id)
-            self._replace(connection, UPLOAD, replace(row, state="aborted"))
+            self._replace(connection, UPLOAD, _closed(replace(row, state="aborted")))
             self._orphan_subject(connection, upload_id)
             connection.execute(_FORGET_PARTS, {"p_tenant": self.tenant, "p_upload": upload_id})
 
@@ -130,3 +130,9 @@ class Uploads(Versions):
         if row is None or row.state != "open":
             raise NotFound("upload", upload_id)
         return row
+
+
+def _closed(row: UploadRow) -> UploadRow:
+    """Without the second wrap of its object key. The broker opens that one for an open upload and asks for no session:
+    with the wrap still there, a row set to `open` again would open raw data to a front worker that was taken over."""
+    return replace(row, upload_wrapped=b"")

@@ -24,6 +24,15 @@ class Seaweed:
     bucket: str
 
 
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: a certificate for 127.0.0.1, its key, and the private authority that issued it."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
 def weed_binary() -> str | None:
     beside = Path(sys.executable).with_name("weed")
     return str(beside) if beside.exists() else shutil.which("weed")
@@ -41,8 +50,8 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def seaweedfs(directory: Path, bucket: str = "sealed") -> Iterator[Seaweed]:
-    """Up and with its bucket made when the block begins; stopped when it ends."""
+def seaweedfs(directory: Path, bucket: str = "sealed", *, tls: Tls | None = None) -> Iterator[Seaweed]:
+    """Up and with its bucket made when the block begins; stopped when it ends. `tls`: it then speaks only that."""
     binary = weed_binary()
     assert binary is not None, "weed is not installed"
     master, volume, filer, s3, *grpc = free_ports(8)
@@ -59,25 +68,23 @@ def seaweedfs(directory: Path, bucket: str = "sealed") -> Iterator[Seaweed]:
         f"-s3.port={s3}", f"-s3.port.grpc={grpc[3]}", f"-s3.config={config}", "-volume.max=20",
         "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
     ]  # fmt: skip
+    if tls is not None:
+        arguments += [f"-s3.cert.file={tls.cert}", f"-s3.key.file={tls.key}"]
     with (directory / "weed.log").open("wb") as log:
         server = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, cwd=directory)
         try:
-            endpoint = f"http://127.0.0.1:{s3}"
-            _wait(server, endpoint, bucket, directory / "weed.log")
+            endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{s3}"
+            _wait(server, endpoint, bucket, directory / "weed.log", tls)
             yield Seaweed(endpoint, bucket)
         finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            server.kill()  # its data goes with its directory, and a clean end takes it ten seconds
+            server.wait()
 
 
-def _wait(server: "subprocess.Popen[bytes]", endpoint: str, bucket: str, log: Path) -> None:
+def _wait(server: "subprocess.Popen[bytes]", endpoint: str, bucket: str, log: Path, tls: Tls | None) -> None:
     client = boto3.client(
         "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
+        aws_secret_access_key=SECRET_KEY, verify=str(tls.ca) if tls else None,
     )  # fmt: skip
     until = time.monotonic() + 60
     while time.monotonic() < until and server.poll() is None:

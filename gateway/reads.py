@@ -1,12 +1,13 @@
 """Steps 6 to 8 of the read road (gateway/guard.py): which rendering, its key, its bytes, what became of it."""
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
 import structlog
 
-from gateway.errors import BadRequest, Denied, GatewayError, NotFound, Unavailable
+from gateway.errors import BadRequest, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.plans import IDENTITY_PLAN, declassified
@@ -22,6 +23,7 @@ from vault.reading import SealedReader
 from vault.ref import DatasetRef, ObjectRef
 
 RECHECK_BYTES = 4 << 20
+MAX_HEADS = 100_000  # of which a worker remembers what they described
 Row = VersionRow | ViewRow
 log = structlog.get_logger(__name__)
 
@@ -84,6 +86,7 @@ class Reads:
         self._vault = vault
         self._catalog = catalog
         self._noted: set[tuple[str, str, str]] = set()
+        self._shown_by_head: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     @asynccontextmanager
     async def open_read(
@@ -115,6 +118,7 @@ class Reads:
         if version is None:
             raise NotFound("NoSuchKey", "No object of that key is here", decision_id=admission.decision_id)
         row = await self._guard.blocking(self._rendering, admission, version)
+        self._check_unchanged(principal, admission, version, action)
         reader = None
         if admission.view != "writer":
             if action != "head":
@@ -127,6 +131,26 @@ class Reads:
         return Reading(
             self._guard, admission, version, row, reader, lambda: self._still_allowed(principal, admission)
         )
+
+    def _check_unchanged(
+        self, principal: Principal, admission: Admission, version: VersionRow, action: str
+    ) -> None:
+        """What a HEAD described stays what ranges are cut from: a client that keeps size and layout would piece
+        two renderings together and take them for one. The memory is this worker's; another one has seen no HEAD."""
+        name = (principal.access_key_id, version.version_id)
+        if action == "head":
+            self._shown_by_head[name] = admission.view
+            self._shown_by_head.move_to_end(name)
+            if len(self._shown_by_head) > MAX_HEADS:
+                self._shown_by_head.popitem(last=False)
+            return
+        known = self._shown_by_head.get(name)
+        if known not in {None, "writer", admission.view}:
+            raise PreconditionFailed(
+                "PreconditionFailed", "Your view of this object is another one since you last looked at it",
+                rule="view.changed", decision_id=admission.decision_id,
+                remedy="HEAD the object again (s3fs: invalidate_cache) and read it from its start",
+            )  # fmt: skip
 
     def _rendering(self, admission: Admission, version: VersionRow) -> Row:
         """The row whose bytes the decision permits. Never a raw one for a masked decision."""

@@ -1,4 +1,4 @@
-"""Somebody with SQL puts back older genuine rows: their seals hold, and a worker that saw newer ones refuses them."""
+"""Rows put back to what they were by somebody with SQL, and plans changed under a reader: no silent other answer."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -95,3 +95,27 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(MAX_SEEN + 10):
         seen.at_least("session", str(number), 1)
     assert len(seen._highest) == MAX_SEEN
+
+
+def test_a_plan_changed_after_head_is_told_and_not_served_in_its_place(world: GatewayWorld) -> None:
+    """A client that kept size and footer of one rendering must not be handed ranges of another."""
+    assert world.read(world.analyst, "a.csv", action="head").error is None
+    assert world.read(world.analyst, "a.csv").error is None
+    columns = [column | {"label": "unknown"} for column in contract_for("claims")["columns"]]
+    world.contract("claims", columns=columns)
+    assert world.read(world.analyst, "a.csv").refusal.status == 503  # being built
+    assert world.read(world.analyst, "a.csv", action="head").refusal.status == 503
+    world.build(world.version("a.csv"), b"name,iban,amount\n,,\n,,\n")
+    refusal = world.read(world.analyst, "a.csv", span=(0, 4)).refusal
+    assert (refusal.status, refusal.rule) == (412, "view.changed")
+    assert world.read(world.analyst, "a.csv", action="head").error is None
+    assert world.read(world.analyst, "a.csv").body == b"name,iban,amount\n,,\n,,\n"
+
+
+def test_who_made_no_head_is_given_the_view_of_now(world: GatewayWorld) -> None:
+    other = world.person("second", "analytics", "analyst")
+    assert world.read(other, "a.csv").error is None
+    columns = [column | {"label": "unknown"} for column in contract_for("claims")["columns"]]
+    world.contract("claims", columns=columns)
+    world.build(world.version("a.csv"), b"name,iban,amount\n,,\n,,\n")
+    assert world.read(other, "a.csv").body == b"name,iban,amount\n,,\n,,\n"

@@ -19,6 +19,10 @@ from vault.attest.nitro.document import parse_document
 from vault.attest.nitro.verify import ROOTS, NitroPolicy, verify_nitro
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.verify import verify_snp
+from vault.attest.tdx.collateral import parse_collateral
+from vault.attest.tdx.pck import ROOTS as INTEL_ROOTS
+from vault.attest.tdx.tcb import STATUSES
+from vault.attest.tdx.verify import TdxPolicy, verified_quote, verify_tdx
 from vault.errors import Refused
 
 FOLDER = vectors_path() / "attestation"
@@ -50,7 +54,31 @@ def nitro(files: list[bytes], at: str | None) -> str:
     return "ok"
 
 
-KINDS: dict[str, Callable[[list[bytes], str | None], str]] = {"snp": snp, "nitro": nitro}
+def tdx(files: list[bytes], at: str | None) -> str:
+    """The TCB status is the outcome, whether the policy of the default admits it or not."""
+    assert at is not None
+    collateral = parse_collateral(json.loads(files[1]))
+    try:
+        claims = verify_tdx(files[0], collateral, INTEL_ROOTS, TdxPolicy(), None, milliseconds(at))
+    except Refused as refused:
+        if refused.detail in STATUSES:
+            return refused.detail
+        raise
+    return str(claims.platform["tcb_status"])
+
+
+def tdx_quote(files: list[bytes], at: str | None) -> str:
+    assert at is not None
+    verified_quote(files[0], INTEL_ROOTS, milliseconds(at))
+    return "ok"
+
+
+KINDS: dict[str, Callable[[list[bytes], str | None], str]] = {
+    "snp": snp,
+    "nitro": nitro,
+    "tdx": tdx,
+    "tdx-quote": tdx_quote,
+}
 
 
 def entries() -> list[Any]:

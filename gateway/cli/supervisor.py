@@ -55,6 +55,8 @@ class ZoneProcesses:
     workers: int
     zone_dir: Path
     scheme: str = "http"
+    lock: int = -1
+    """Descriptor of the state directory's lock: every child keeps it while it runs."""
     children: list[Child] = field(default_factory=list)
     credentials: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -79,12 +81,14 @@ class ZoneProcesses:
     def start(self) -> None:
         logs = self.zone_dir / "logs"
         python = [sys.executable, "-m", "gateway"]
+        kept = (self.lock,) if self.lock >= 0 else ()
         for role in ROLES:
-            self.children.append(Child(role, [*python, role], self.env, logs / f"{role}.log"))
+            self.children.append(Child(role, [*python, role], self.env, logs / f"{role}.log", kept))
         fds = (self.s3.fileno(), self.api.fileno())
         for number in range(self.workers):
             command = [*python, "front", "--s3-fd", str(fds[0]), "--api-fd", str(fds[1])]
-            self.children.append(Child(f"front-{number}", command, self.env, logs / f"front-{number}.log", fds))
+            log = logs / f"front-{number}.log"
+            self.children.append(Child(f"front-{number}", command, self.env, log, (*fds, *kept)))
         for child in self.children:
             child.start()
 

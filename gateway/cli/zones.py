@@ -1,5 +1,6 @@
 """The embedded zones of `demesne dev` and `demesne demo`: directory, sockets, processes, ready file."""
 
+import fcntl
 import json
 import os
 import ssl
@@ -41,6 +42,8 @@ class DevZones:
 
     options: DevOptions
     zones: list[ZoneProcesses] = field(default_factory=list)
+    _lock: int = -1
+    _announced: bool = False
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +61,9 @@ class DevZones:
         with ExitStack() as undo:
             undo.callback(self.stop)
             self._bind()
+            self._take_state()
+            if self.options.ready_file is not None:  # of a run that was killed: it would tell of what is not there
+                self.options.ready_file.unlink(missing_ok=True)
             self._write_directory()
             for zone in self.zones:
                 zone.initialise()
@@ -67,12 +73,35 @@ class DevZones:
             for zone in self.zones:
                 zone.wait_ready(deadline, trust_of(self.options.tls_cert))
             if self.options.ready_file is not None:
+                self._announced = True
                 write_atomically(self.options.ready_file, json.dumps(self.ready_document(), indent=2) + "\n")
             undo.pop_all()
 
-    def _bind(self) -> None:
+    def _take_state(self) -> None:
+        """Two sequencers on one ledger, two brokers on one socket: the second `demesne dev` is told, before any of it.
+
+        The children inherit the lock, so that what a killed supervisor left running is noticed too.
+        """
         state = self.options.state_dir.resolve()
         state.mkdir(parents=True, exist_ok=True)
+        lock = os.open(state / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            os.close(lock)
+            raise StartFailed(
+                f"{state} is in use by another `demesne dev` (process {owner}) or what it left running. "
+                "Stop it, or choose another directory with --state-dir."
+            ) from error
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+        for zone in self.zones:
+            zone.lock = lock
+
+    def _bind(self) -> None:
+        state = self.options.state_dir.resolve()
         for number, name in enumerate(self.options.zones):
             s3 = listen("127.0.0.1", self.options.s3_port if number == 0 else 0, "--s3-port")
             try:
@@ -146,7 +175,10 @@ class DevZones:
         for zone in self.zones:
             zone.stop()
         self.zones.clear()
-        if self.options.ready_file is not None:
+        if self._lock >= 0:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+        if self.options.ready_file is not None and self._announced:  # never that of another run
             self.options.ready_file.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """`demesne dev` started again on what it left: data, credentials and ledger are there; a taken port is a sentence."""
 
+import contextlib
 import json
 import os
 import signal
@@ -88,6 +89,37 @@ def test_the_ready_file_has_exactly_the_documented_shape_and_data_outlives_a_res
     assert verify_receipt(receipt, public_key, verify_signature).entry["id"] == decision  # the record of the first run
     report = verify_directory(state / "zones" / "de" / "ledger", public_key, verify_signature, zone="de")
     assert report.verified, report.problems
+
+
+def test_a_second_one_on_the_same_state_is_told_and_harms_nothing(tmp_path: Path) -> None:
+    """Two sequencers on one ledger must not be; nor may the one that is refused take the other's ready file away."""
+    state = tmp_path / "state"
+    with dev(state, "--zones", "de") as process:
+        wait_for(state / "ready.json", process)
+        port = str(urlsplit(json.loads((state / "ready.json").read_text())["s3_endpoint"]).port)
+        for s3_port, code, said in (("0", 1, f"process {process.pid}"), (port, 2, port)):
+            second = subprocess.run(
+                [*COMMAND, "--state-dir", str(state), "--zones", "de", "--s3-port", s3_port, "--api-port", "0"],
+                capture_output=True, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert second.returncode == code
+            assert len(second.stderr.strip().splitlines()) == 1
+            assert said in second.stderr
+            assert (state / "ready.json").exists()
+        assert eventually_ready(json.loads((state / "ready.json").read_text())["api_endpoint"]) == 200
+        started = descendants(process.pid)
+        process.kill()  # its children go on, and are noticed
+        process.wait(10)
+        third = subprocess.run(
+            [*COMMAND, "--state-dir", str(state), "--zones", "de", "--s3-port", "0", "--api-port", "0"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        assert third.returncode == 1
+        assert "left running" in third.stderr
+        assert gone(started)
 
 
 def in_shape(document: dict[str, Any]) -> None:

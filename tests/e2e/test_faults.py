@@ -264,6 +264,22 @@ def test_a_full_disk_refuses_the_write_and_shows_nothing(how: str, spare: World,
     nothing_is_orphaned(spare)
 
 
+def test_no_room_for_the_catalog_is_503_and_nothing_happened(spare: World, bucket: str) -> None:
+    steward, analyst = spare.s3("steward"), spare.s3("analyst")
+    steward.put_object(Bucket=bucket, Key="kept", Body=b"before")
+    with limited(fronts(spare), 1):
+        calls = {
+            "get": lambda: analyst.get_object(Bucket=bucket, Key="kept"),
+            "put": lambda: steward.put_object(Bucket=bucket, Key="new", Body=b"x"),
+            "delete": lambda: steward.delete_object(Bucket=bucket, Key="kept"),
+            "begin": lambda: steward.create_multipart_upload(Bucket=bucket, Key="new"),
+        }
+        assert {name: refused(call).status for name, call in calls.items()} == dict.fromkeys(calls, 503)
+    assert keys_of(spare, bucket) == ["kept"]
+    assert analyst.get_object(Bucket=bucket, Key="kept")["Body"].read() == b"before"
+    nothing_is_orphaned(spare)
+
+
 def test_no_room_for_the_ledger_is_no_data(spare: World) -> None:
     """Without a durable record nothing is answered; with room again everything goes on and nothing is lost."""
     spare.s3("analyst").head_object(Bucket=DATASET, Key=KEY)

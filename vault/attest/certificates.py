@@ -71,10 +71,14 @@ def load_pem_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
 
 
 def _unarmoured(body: bytes) -> bytes:
+    text = b"".join(body.split())
     try:
-        return base64.b64decode(b"".join(body.split()), validate=True)
+        raw = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise refuse(Refusal.MALFORMED, "PEM is not base64") from error
+    if base64.b64encode(raw) != text:
+        raise refuse(Refusal.MALFORMED, "PEM in a second spelling of base64")
+    return raw
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

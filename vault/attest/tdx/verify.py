@@ -64,7 +64,20 @@ def verify_tdx(
 
     `report_data` are the 64 bytes it must carry; None looks at none, and the claims then say `bound` false.
     """
-    quote, pck = verified_quote(raw, roots, now_ms)
+    return claims_of(*verified_quote(raw, roots, now_ms), collateral, roots, policy, report_data, now_ms, event_log)
+
+
+def claims_of(
+    quote: Quote,
+    pck: Pck,
+    collateral: Collateral | None,
+    roots: Collection[str],
+    policy: TdxPolicy,
+    report_data: bytes | None,
+    now_ms: int,
+    event_log: bytes | None = None,
+) -> Claims:
+    """The rest of `verify_tdx`, for a quote whose signatures hold (of `verified_quote`, and of nothing else)."""
     if collateral is None:
         raise refuse(Refusal.COLLATERAL, "none for this platform")
     verified = verified_collateral(collateral, pck, roots, at_time(now_ms))

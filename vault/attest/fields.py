@@ -15,15 +15,16 @@ from vault.attest.claims import Refusal, refuse
 class Fields:
     """A cursor over little-endian evidence."""
 
-    def __init__(self, data: bytes, what: str) -> None:
+    def __init__(self, data: bytes, what: str, why: Refusal = Refusal.MALFORMED) -> None:
         self._data = data
         self._what = what
+        self._why = why
         self.at = 0
 
     def take(self, length: int) -> bytes:
-        """The next `length` bytes; `Refused("attest.malformed")` when there are fewer."""
+        """The next `length` bytes; `Refused` (malformed, or as told) when there are fewer."""
         if length < 0 or length > len(self._data) - self.at:
-            raise refuse(Refusal.MALFORMED, f"{self._what} ends at {len(self._data)}, {length} more expected")
+            raise refuse(self._why, f"{self._what} ends at {len(self._data)}, {length} more expected")
         self.at += length
         return self._data[self.at - length : self.at]
 
@@ -36,9 +37,9 @@ class Fields:
         return self.take(len(self._data) - self.at)
 
     def end(self) -> None:
-        """`Refused("attest.malformed")` unless everything was taken: what nobody reads may be anything."""
+        """`Refused` unless everything was taken: what nobody reads may be anything."""
         if self.at != len(self._data):
-            raise refuse(Refusal.MALFORMED, f"{self._what} goes on after its end")
+            raise refuse(self._why, f"{self._what} goes on after its end")
 
 
 def must_be_zero(data: bytes, what: str) -> None:

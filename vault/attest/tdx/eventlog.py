@@ -29,7 +29,7 @@ def replay(log: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     if not 0 < len(log) <= MAX_LOG:
         raise refuse(Refusal.EVENT_LOG, "length")
     registers = [bytes(48) for _ in range(4)]
-    f = Fields(log, "event log")
+    f = Fields(log, "event log", Refusal.EVENT_LOG)
     f.take(4 + 4 + 20)  # the first event has the old form: register, type, SHA-1
     f.take(f.number(4))
     for _ in range(_MAX_EVENTS):

@@ -4,6 +4,7 @@ The files are not part of this repository; where they are absent, one line says 
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,9 +19,13 @@ from vault.attest.claims import Refusal
 from vault.attest.nitro.document import parse_document
 from vault.attest.nitro.verify import ROOTS, NitroPolicy, verify_nitro
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
+from vault.attest.snp.reference import Endorser, endorsed_measurement
+from vault.attest.snp.report import parse_report
 from vault.attest.snp.verify import verify_snp
 from vault.attest.tdx.collateral import parse_collateral
+from vault.attest.tdx.eventlog import check_event_log
 from vault.attest.tdx.pck import ROOTS as INTEL_ROOTS
+from vault.attest.tdx.quote import parse_quote
 from vault.attest.tdx.tcb import STATUSES
 from vault.attest.tdx.verify import TdxPolicy, verified_quote, verify_tdx
 from vault.errors import Refused
@@ -101,3 +106,28 @@ def test_real_evidence_ends_as_expected(entry: dict[str, Any]) -> None:
     except Refused as refused:
         outcome = Refusal(refused.reason).removeprefix("attest.")
     assert outcome == entry["expect"], entry["note"]
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="no attestation vectors here: DEMESNE_VECTORS names none")
+def test_a_real_report_has_a_real_endorsement_and_policy() -> None:
+    """Host data is the hash of the guest's policy, and the firmware's maker endorses just this measurement."""
+    folder, at = FOLDER / "snp" / "microsoft-skr", milliseconds("2023-06-01")
+    report = parse_report((folder / "snp_report.bin").read_bytes())
+    policy = base64.b64decode((folder / "uvm_security_policy.base64").read_bytes())
+    assert report.host_data == hashlib.sha256(policy).digest()
+    issuer = "did:x509:0:sha256:I__iuL25oXEVFdTP_aBLx_eT1RPHbCQ_ECBQfYZpt9s::eku:1.3.6.1.4.1.311.76.59.1.2"
+    raw = (folder / "body.uvm_reference_info.bin").read_bytes()
+    endorsed = endorsed_measurement(raw, [Endorser(issuer, "ContainerPlat-AMD-UVM", 22)], at)
+    assert endorsed.measurement == report.measurement
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="no attestation vectors here: DEMESNE_VECTORS names none")
+def test_a_real_event_log_replays_to_its_real_quote_and_no_other() -> None:
+    folder = FOLDER / "tdx" / "go-tdx-guest" / "ccel"
+    log = (folder / "ccel_data.dat").read_bytes()
+    check_event_log(log, parse_quote((folder / "cos-113-tdx-quote.dat").read_bytes()))
+    other = parse_quote((FOLDER / "tdx" / "trustee" / "tdx_quote_6.dat").read_bytes())
+    with pytest.raises(Refused, match=r"attest\.event-log"):
+        check_event_log(log, other)

@@ -40,6 +40,7 @@ class Refusal(StrEnum):
     QE_IDENTITY = "attest.qe-identity"
     MODULE = "attest.module"
     EVENT_LOG = "attest.event-log"
+    ENDORSEMENT = "attest.endorsement"
 
 
 def refuse(why: Refusal, detail: str = "") -> Refused:

@@ -6,6 +6,7 @@ encode to the very bytes it came from, which leaves no room for a second spellin
 """
 
 import io
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -32,12 +33,13 @@ class Sign1:
     signature: bytes
 
 
-def strict_cbor(raw: bytes, what: str) -> Any:
-    """The one value that `raw` spells; `Refused("attest.malformed")` otherwise."""
+def strict_cbor(raw: bytes, what: str, tags: Collection[int] = ()) -> Any:
+    """The one value that `raw` spells; `Refused("attest.malformed")` otherwise. `tags` stay `CBORTag`s, undecoded."""
+    tagged: dict[int, Callable[[Any, bool], Any]] = dict.fromkeys(_BUILT_IN_TAGS, _refuse_tag)
     decoder = cbor2.CBORDecoder(
         io.BytesIO(raw),
         tag_hook=_refuse_tag,
-        semantic_decoders=dict.fromkeys(_BUILT_IN_TAGS, _refuse_tag),
+        semantic_decoders=tagged | {tag: _kept(tag) for tag in tags},
         max_depth=_DEPTH,
         allow_indefinite=False,
         allow_duplicate_keys=False,
@@ -50,6 +52,10 @@ def strict_cbor(raw: bytes, what: str) -> Any:
     if again != raw:
         raise refuse(Refusal.MALFORMED, f"{what} is not in the one spelling, or goes on after its end")
     return value
+
+
+def _kept(tag: int) -> Callable[[Any, bool], Any]:
+    return lambda value, _immutable: cbor2.CBORTag(tag, value)
 
 
 def _refuse_tag(*_: object) -> NoReturn:
@@ -73,12 +79,16 @@ def parse_sign1(raw: bytes, what: str) -> Sign1:
 
 
 def check_sign1(signed: Sign1, key: EllipticCurvePublicKey) -> None:
-    """`Refused("attest.signature")` unless `key` (P-384) signed the Sig_structure (RFC 9052 §4.4)."""
+    """`Refused("attest.signature")` unless `key` (P-384) signed it."""
     if len(signed.signature) != 96:
         raise refuse(Refusal.SIGNATURE, "96 bytes expected")
     r, s = (int.from_bytes(part, "big") for part in (signed.signature[:48], signed.signature[48:]))
-    structure = cbor2.dumps(["Signature1", signed.protected, b"", signed.payload])
     try:
-        key.verify(encode_dss_signature(r, s), structure, ECDSA(SHA384()))
+        key.verify(encode_dss_signature(r, s), signature_structure(signed), ECDSA(SHA384()))
     except InvalidSignature as error:
         raise refuse(Refusal.SIGNATURE, "COSE_Sign1") from error
+
+
+def signature_structure(signed: Sign1) -> bytes:
+    """The Sig_structure that a COSE_Sign1's signature is over (RFC 9052 §4.4)."""
+    return cbor2.dumps(["Signature1", signed.protected, b"", signed.payload])

@@ -161,6 +161,10 @@ def test_issuers_may_come_from_the_operator_instead(amd: FakeAmd) -> None:
     assert verify(amd, trust=trust).hardware  # twice the same certificate is one
 
 
+def test_many_certificates_are_refused(amd: FakeAmd) -> None:
+    assert refusal(lambda: verify(amd, certificates=amd.certificates * 3)) == "malformed"
+
+
 def test_two_leaves_are_refused(amd: FakeAmd) -> None:
     certificates = [*amd.certificates, amd.issue_leaf().der]
     assert refusal(lambda: verify(amd, certificates=certificates)) == "chain"
@@ -206,6 +210,7 @@ def test_an_intermediate_not_signed_by_the_root_is_refused(amd: FakeAmd) -> None
         ({"extensions": {"2": ia5("Venice-A0")}}, "chain"),
         ({"extensions": {"2": None}}, "malformed"),
         ({"extensions": {"2": b"\x16\x05Mil"}}, "malformed"),
+        ({"extensions": {"2": b"\x16\x02\xc3\xa9"}}, "malformed"),
         ({"extensions": {"4": None}}, "chain"),
         ({"extensions": {"4": None, "5": ia5(CSP)}}, "chain"),
         ({"extensions": {"5": ia5(CSP)}}, "chain"),

@@ -278,6 +278,13 @@ def test_signed_json_of_another_shape_is_refused(intel: FakeIntel, text: str) ->
     assert refusal(lambda: verify(intel, collateral=intel.collateral(text))) == "collateral"
 
 
+def test_signed_json_with_a_repeated_member_is_refused(intel: FakeIntel) -> None:
+    text = intel.collateral().tcb_info
+    twice = text.replace('"tcbType":0', '"tcbType":0,"tcbType":0')
+    assert twice != text
+    assert refusal(lambda: verify(intel, collateral=intel.collateral(twice))) == "collateral"
+
+
 def test_collateral_of_another_signer_is_refused(intel: FakeIntel) -> None:
     """A provisioning certificate is of the same root: the platform's owner must not sign his own TCB info."""
     text = intel.collateral().tcb_info

@@ -1,0 +1,164 @@
+"""Endorsed measurements: a statement by a trusted endorser, or a refusal by name."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import cbor2
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.fakes.attest_pki import NOW, NOW_MS, Issued, Shape, ec_key, issue, rsa_key
+from vault.attest.claims import Refusal
+from vault.attest.snp.reference import Endorser, endorsed_measurement
+from vault.errors import Refused
+
+EKU = ("2.5.29.37", bytes.fromhex("300a06082b06010401820101"))  # 1.3.6.1.4.1.257.1
+PURPOSE = "1.3.6.1.4.1.257.1"
+ROOT = issue("Releases Root", rsa_key(3), None, Shape(ca=True))
+MIDDLE = issue("Releases CA", rsa_key(4), ROOT, Shape(ca=True))
+
+
+def leaf(**changes: Any) -> Issued:
+    values: dict[str, Any] = {"ca": False, "extensions": (EKU,)} | changes
+    return issue("Releases", rsa_key(5), MIDDLE, Shape(**values))
+
+
+LEAF = leaf()
+ISSUER = (
+    "did:x509:0:sha256:" + base64.urlsafe_b64encode(bytes.fromhex(ROOT.pin)).decode().rstrip("=") + "::eku:" + PURPOSE
+)
+TRUSTED = [Endorser(ISSUER, "uvm", 22)]
+PAYLOAD = {"x-ms-sevsnpvm-guestsvn": "22", "x-ms-sevsnpvm-launchmeasurement": "11" * 48}
+
+
+def statement(
+    payload: Any = None, header: dict[Any, Any] | None = None, chain: list[Issued] | None = None, tag: int | None = 18,
+    unprotected: Any = None, salt: int = 48, parts: int = 4,
+) -> bytes:  # fmt: skip
+    chain = chain or [LEAF, MIDDLE, ROOT]
+    fields: dict[Any, Any] = {
+        1: -38, 3: "application/json", 33: [one.der for one in chain], "iss": ISSUER, "feed": "uvm",
+        "signingtime": datetime(2026, 5, 1, tzinfo=UTC),
+    } | (header or {})  # fmt: skip
+    protected = cbor2.dumps(fields, datetime_as_timestamp=True)
+    raw = payload if isinstance(payload, bytes) else json.dumps(PAYLOAD | (payload or {})).encode()
+    message = cbor2.dumps(["Signature1", protected, b"", raw])
+    key = chain[0].key
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(message, padding.PSS(padding.MGF1(hashes.SHA384()), salt), hashes.SHA384())
+    else:
+        signature = bytes(256)
+    value = [protected, {"timestamp": b"t"} if unprotected is None else unprotected, raw, signature][:parts]
+    return cbor2.dumps(value if tag is None else cbor2.CBORTag(tag, value))
+
+
+def refusal(raw: bytes, endorsers: list[Endorser] | None = None, at_ms: int = NOW_MS) -> str:
+    with pytest.raises(Refused) as caught:
+        endorsed_measurement(raw, TRUSTED if endorsers is None else endorsers, at_ms)
+    assert caught.value.reason in set(Refusal)
+    return caught.value.reason.removeprefix("attest.")
+
+
+def test_a_trusted_statement_names_a_measurement() -> None:
+    endorsed = endorsed_measurement(statement(), TRUSTED, NOW_MS)
+    assert (endorsed.measurement, endorsed.svn, endorsed.feed) == (b"\x11" * 48, 22, "uvm")
+
+
+def test_nobody_trusted_is_a_refusal() -> None:
+    assert refusal(statement(), []) == "no-trust"
+
+
+@pytest.mark.parametrize(
+    "endorser",
+    [
+        Endorser(ISSUER, "other", 0),
+        Endorser(ISSUER + "1", "uvm", 0),
+        Endorser(ISSUER.replace("sha256:", "sha256:A"), "uvm", 0),
+        Endorser(ISSUER, "uvm", 23),
+    ],
+)
+def test_another_endorser_is_refused(endorser: Endorser) -> None:
+    assert refusal(statement(), [endorser]) == "endorsement"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    ["did:x509:0:sha256:" + "A" * 43 + "::eku:" + PURPOSE, ISSUER.replace(".257.1", ".257.2"), "did:web:example", "x"],
+)
+def test_what_the_identifier_says_must_hold_for_the_chain(issuer: str) -> None:
+    assert refusal(statement(header={"iss": issuer}), [Endorser(issuer, "uvm", 0)]) == "endorsement"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{1: -39}, {1: "PS384"}, {2: [99]}, {33: None}, {33: []}, {33: [7, 8]}, {"iss": None}, {"feed": b"uvm"}],
+)
+def test_another_header_is_refused(header: dict[Any, Any]) -> None:
+    assert refusal(statement(header=header)) == "endorsement"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"x-ms-sevsnpvm-guestsvn": "21"},
+        {"x-ms-sevsnpvm-guestsvn": 22},
+        {"x-ms-sevsnpvm-guestsvn": "-1"},
+        {"x-ms-sevsnpvm-launchmeasurement": "11" * 47},
+        {"x-ms-sevsnpvm-launchmeasurement": "zz"},
+        {"x-ms-sevsnpvm-launchmeasurement": 7},
+        b"[]",
+        b"{",
+        b"[" * 60_000,
+    ],
+)
+def test_another_statement_is_refused(payload: Any) -> None:
+    assert refusal(statement(payload)) in {"endorsement", "malformed"}
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [leaf(end=NOW - timedelta(1)), MIDDLE, ROOT],
+        [leaf(extensions=()), MIDDLE, ROOT],
+        [LEAF, ROOT],
+        [issue("Releases", ec_key(), MIDDLE, Shape(ca=False, extensions=(EKU,))), MIDDLE, ROOT],
+    ],
+    ids=["expired", "purpose", "link", "key"],
+)  # fmt: skip
+def test_another_chain_is_refused(chain: list[Issued]) -> None:
+    assert refusal(statement(chain=chain)) == "endorsement"
+
+
+def test_a_signature_that_does_not_hold_is_refused() -> None:
+    assert refusal(statement(salt=20)) == "endorsement"
+    parts = cbor2.loads(statement()).value
+    changed = cbor2.CBORTag(18, [parts[0], {}, parts[2].replace(b"11", b"12"), parts[3]])
+    assert refusal(cbor2.dumps(changed)) == "endorsement"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        statement(tag=None),
+        statement(tag=17),
+        statement(parts=3),
+        statement(unprotected=[]),
+        statement() + b"\0",
+        bytes(70_000),
+        cbor2.dumps(cbor2.CBORTag(18, [b"\xa0", {}, None, b""])),
+        cbor2.dumps(cbor2.CBORTag(18, [b"\xc4\x82\x01\x01", {}, b"", b""])),
+    ],
+)
+def test_another_form_is_malformed(raw: bytes) -> None:
+    assert refusal(raw) in {"malformed", "endorsement"}
+
+
+def test_a_flipped_bit_anywhere_is_refused() -> None:
+    raw = statement(unprotected={})
+    for at in range(0, len(raw), 7):
+        bad = bytearray(raw)
+        bad[at] ^= 1 << at % 8
+        assert refusal(bytes(bad))

@@ -17,7 +17,7 @@ from vault.catalog.database import Database
 from vault.catalog.rows import VersionRow
 from vault.catalog.seal import RowSeal
 from vault.catalog.versions import NewView, Precondition
-from vault.errors import Conflict, Refused
+from vault.errors import Conflict, Refused, Unavailable
 from vault.objects import Vault
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(not available(), reason="PostgreSQL is not installed")]
@@ -144,3 +144,33 @@ def test_a_transaction_that_failed_does_not_spoil_the_next(catalog: Catalog) -> 
             catalog.create_dataset("claims", "de", "none", False, RECORD)
     assert catalog.create_dataset("other", "de", "none", False, RECORD).name == "other"
     assert len(catalog.datasets()) == 2
+
+
+def hang_up(url: str) -> None:
+    """What a restart of the server does to every connection at rest."""
+    other = Database(url)
+    other.rows(
+        text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = :who"),
+        {"who": "demesne"},
+    )
+    other.close()
+
+
+def test_a_connection_lost_at_rest_is_made_again_for_a_read_and_for_a_write(catalog: Catalog, url: str) -> None:
+    made = catalog.create_dataset("claims", "de", "personal", True, RECORD)
+    hang_up(url)
+    assert catalog.dataset("claims").dataset_id == made.dataset_id
+    hang_up(url)
+    catalog.create_dataset("more", "de", "personal", True, RECORD)
+    assert catalog.dataset("more").name == "more"
+
+
+def test_a_connection_lost_inside_a_transaction_writes_nothing(catalog: Catalog, url: str) -> None:
+    catalog.create_dataset("claims", "de", "personal", True, RECORD)
+    database = Database(url)
+    with pytest.raises(Unavailable, match=r"catalog\.unreachable"), database.write() as connection:
+        connection.execute(update(tables.dataset).values(name="renamed"))
+        hang_up(url)
+        database.rows(text("SELECT 1"), {})
+    assert [row.name for row in database.rows(text("SELECT name FROM dataset"), {})] == ["claims"]
+    database.close()

@@ -79,6 +79,12 @@ class Database:
         try:
             return self._connection().execute(statement, params).all()
         except exc.DBAPIError as error:
+            failure = self._translated(error)
+            if not self._lost_at_rest(error):
+                raise failure from error
+        try:
+            return self._connection().execute(statement, params).all()
+        except exc.DBAPIError as error:
             raise self._translated(error) from error
 
     def first(self, statement: Executable, params: Params) -> Row[Any] | None:
@@ -94,7 +100,7 @@ class Database:
             raise Broken("catalog.nested-write")
         self._local.writing = True
         try:
-            connection.exec_driver_sql(self._begin)
+            connection = self._begun(connection)
             try:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
@@ -105,6 +111,23 @@ class Database:
             raise self._translated(error) from error
         finally:
             self._local.writing = False
+
+    def _begun(self, connection: Connection) -> Connection:
+        """A connection on which a transaction has begun."""
+        try:
+            connection.exec_driver_sql(self._begin)
+        except exc.DBAPIError as error:
+            failure = self._translated(error)
+            if not error.connection_invalidated:
+                raise failure from error
+            connection = self._connection()
+            connection.exec_driver_sql(self._begin)
+        return connection
+
+    def _lost_at_rest(self, error: exc.DBAPIError) -> bool:
+        """The server was restarted since: every thread would find out by a refusal of its own. Asked once more on a
+        new connection, a read is the same read; inside a transaction there is nothing left to ask in."""
+        return error.connection_invalidated and not getattr(self._local, "writing", False)
 
     def close(self) -> None:
         """Close every thread's connection; the database must not be in use any more."""

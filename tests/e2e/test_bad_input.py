@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.e2e.world import World, refused, until
 
 pytestmark = pytest.mark.timeout(180)
 
+SETTLED = 2.0  # seconds; each front worker looks at the folder once in one second, and a probe sees one of them
 BAD_INPUT, NOT_CONFIGURED = 5, 9  # exit codes, as `demesne --help` lists them
 
 
@@ -159,6 +161,7 @@ def test_a_doctrine_that_does_not_compile_leaves_the_last_good_one_serving(spare
         rule.write_text(shipped + CLOSED)
         active = all_workers(spare, lambda found: found["refused"] is None and found["revision"] != before["revision"])
         assert active["revision"]
+        time.sleep(SETTLED)
         refusal_of_read = refused(lambda: analyst.get_object(Bucket=DATASET, Key="members.csv"))
         assert refusal_of_read.status == 403
         assert "access.closed-for-tests" in refusal_of_read.message
@@ -166,6 +169,7 @@ def test_a_doctrine_that_does_not_compile_leaves_the_last_good_one_serving(spare
         broken.unlink(missing_ok=True)
         rule.write_text(shipped)
     all_workers(spare, lambda found: found["refused"] is None and found["revision"] == before["revision"])
+    time.sleep(SETTLED)
     analyst.get_object(Bucket=DATASET, Key="members.csv")["Body"].read()
     with spare.api() as api:
         entries = [entry for entry in api.decisions(limit=1000) if entry["type"] == "doctrine"]

@@ -165,12 +165,23 @@ def test_a_connection_lost_at_rest_is_made_again_for_a_read_and_for_a_write(cata
     assert catalog.dataset("more").name == "more"
 
 
-def test_a_connection_lost_inside_a_transaction_writes_nothing(catalog: Catalog, url: str) -> None:
+@pytest.mark.parametrize("found_by", ["a read", "a write", "the commit"])
+def test_a_connection_lost_inside_a_transaction_writes_nothing(found_by: str, catalog: Catalog, url: str) -> None:
     catalog.create_dataset("claims", "de", "personal", True, RECORD)
     database = Database(url)
-    with pytest.raises(Unavailable, match=r"catalog\.unreachable"), database.write() as connection:
-        connection.execute(update(tables.dataset).values(name="renamed"))
-        hang_up(url)
-        database.rows(text("SELECT 1"), {})
+
+    def rename() -> None:
+        with database.write() as connection:
+            connection.execute(update(tables.dataset).values(name="renamed"))
+            hang_up(url)
+            if found_by == "a read":
+                database.rows(text("SELECT 1"), {})
+            elif found_by == "a write":
+                connection.execute(update(tables.dataset).values(name="again"))
+
+    with pytest.raises(Unavailable, match=r"catalog\.unreachable"):
+        rename()
     assert [row.name for row in database.rows(text("SELECT name FROM dataset"), {})] == ["claims"]
+    with database.write() as connection:
+        connection.execute(update(tables.dataset).values(name="claims"))
     database.close()

@@ -151,6 +151,11 @@ class Database:
         return connection
 
     def _roll_back(self, connection: Connection) -> None:
+        if connection.closed:
+            return  # lost, and forgotten already: the server rolled back
+        if connection.invalidated:
+            self._forget(connection)
+            return
         try:
             connection.exec_driver_sql("ROLLBACK")
         except exc.DBAPIError:

@@ -57,7 +57,7 @@ class Masker:
         values = plain(values)
         match rule.action:
             case "keep":
-                return values
+                return pa.nulls(len(values), out) if has_fields(values.type) else values
             case "pseudonymize":
                 return self._pseudonymize(rule.domain, values, out)
             case "generalize" if rule.generalize is not None:
@@ -223,3 +223,11 @@ def _default(kind: pa.DataType) -> pa.Scalar | None:
         return pa.scalar(Decimal(0), kind)
     width = pa.int32() if getattr(kind, "bit_width", 64) == 32 and types.is_temporal(kind) else pa.int64()
     return pa.array([0], width).cast(kind)[0]
+
+
+def has_fields(kind: pa.DataType) -> bool:
+    """Whether values of this type have named parts. A contract labels columns, so such a part has no label of its
+    own, and what has no label is personal: `keep` shows none of it."""
+    if pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
+        return True
+    return any(has_fields(kind.field(number).type) for number in range(kind.num_fields))

@@ -20,7 +20,8 @@ def leakage(rule: ColumnRule, values: Sequence[Any]) -> Hashable:
     """Everything a reader of the masked column may learn about `values`, as one comparable thing."""
     match rule.action:
         case "keep":
-            return tuple(map(repr, values))
+            # Named parts have no label of their own: a column of them shows how many rows it has.
+            return len(values) if any(map(_has_parts, values)) else tuple(map(repr, values))
         case "drop":
             return ()
         case "null" | "mask-to-default":
@@ -32,6 +33,13 @@ def leakage(rule: ColumnRule, values: Sequence[Any]) -> Hashable:
             coarse = _coarse(rule.generalize)
             return tuple(None if value is None else coarse(value) for value in values)
     raise ValueError("no such action")
+
+
+def _has_parts(value: object) -> bool:
+    """A struct is a dict, a map a list of pairs."""
+    if isinstance(value, list):
+        return any(map(_has_parts, value))
+    return isinstance(value, dict | tuple)
 
 
 def _identity(value: object) -> str:

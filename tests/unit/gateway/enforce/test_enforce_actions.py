@@ -187,3 +187,20 @@ def test_prefix_never_shows_a_whole_value(values: list[Any], expected: list[Any]
 )
 def test_bins(values: list[Any], kind: pa.DataType, expected: list[Any]) -> None:
     assert Masker(None).apply(generalize(bin=10), pa.array(values, kind)).to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([{"email": "anna@example.org"}]),
+        pa.array([[{"email": "anna@example.org"}]]),
+        pa.array([[("email", "anna@example.org")]], pa.map_(pa.string(), pa.string())),
+    ],
+    ids=["struct", "list of structs", "map"],
+)
+def test_named_parts_have_no_label_and_are_not_kept(values: pa.Array) -> None:
+    """A contract labels the column `none`; nobody labelled what is inside it."""
+    kept = Masker(None).apply(ColumnRule("keep"), values)
+    assert kept.null_count == len(values)
+    assert kept.type == values.type
+    assert Masker(None).apply(ColumnRule("keep"), pa.array([[1, 2]])).to_pylist() == [[1, 2]]

@@ -71,7 +71,7 @@ class FakeIntel:
         self.root = issue("Intel SGX Root CA", p256(), None, self.root_shape)
         self.ca = issue(self.ca_name, p256(), self.root, self.ca_shape)
         tcb = b"".join(pair(b"\2" + bytes((n,)), number(svn)) for n, svn in enumerate(self.components, 1))
-        tcb += pair(b"\2\x11", number(self.pcesvn)) + pair(b"\2\x12", der(4, bytes(16)))
+        tcb += pair(b"\2\x11", number(self.pcesvn)) + pair(b"\2\x12", der(4, bytes(self.components)))
         values = (
             pair(b"\1", der(4, PPID)) + pair(b"\2", der(0x30, tcb)) + pair(b"\3", der(4, PCE_ID))
             + pair(b"\4", der(4, FMSPC)) + pair(b"\5", der(10, b"\1"))

@@ -65,6 +65,7 @@ class Shape:
     ca: bool | None = None  # None: no basicConstraints at all
     path_length: int | None = None
     signs: bool = True
+    lists: bool = True
     start: datetime = NOW - YEAR
     end: datetime = NOW + YEAR
     extensions: tuple[tuple[str, bytes], ...] = ()
@@ -88,7 +89,8 @@ def issue(common: str, key: PrivateKey, issuer: Issued | None, shape: Shape, ser
     if shape.ca is not None:
         limit = shape.path_length if shape.ca else None
         builder = builder.add_extension(x509.BasicConstraints(shape.ca, limit), critical=True)
-        usage = x509.KeyUsage(not shape.ca, False, False, False, False, shape.ca and shape.signs, False, False, False)
+        signs, lists = shape.ca and shape.signs, shape.ca and shape.lists
+        usage = x509.KeyUsage(not shape.ca, False, False, False, False, signs, lists, False, False)
         builder = builder.add_extension(usage, critical=True)
     for oid, value in shape.extensions:
         builder = builder.add_extension(
@@ -114,6 +116,8 @@ def revocations(
         .issuer_name(issuer.certificate.subject)
         .last_update(start)
         .next_update(end or NOW + timedelta(days=30))
+        .add_extension(x509.CRLNumber(1), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
     )
     for bad in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(bad.certificate.serial_number).revocation_date(start)
@@ -121,7 +125,8 @@ def revocations(
     options: dict[str, Any] = {}
     if isinstance(issuer.key, rsa.RSAPrivateKey):
         options["rsa_padding"] = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
-    return builder.sign(issuer.key, hashes.SHA384(), **options).public_bytes(Encoding.DER)
+    digest: Any = issuer.certificate.signature_hash_algorithm
+    return builder.sign(issuer.key, digest, **options).public_bytes(Encoding.DER)
 
 
 def raw_signature(key: PrivateKey, message: bytes, size: int, order: str = "big", digest: Any = None) -> bytes:

@@ -134,13 +134,19 @@ def _check_authority(issuer: x509.Certificate, below: int) -> None:
     """A certificate may issue only when it says so: else every leaf's owner could issue the leaves he likes."""
     try:
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound as error:
         raise refuse(Refusal.CHAIN, f"{_name(issuer)} is no authority") from error
-    if not constraints.ca or not usage.key_cert_sign:
+    if not constraints.ca or not _usage(issuer).key_cert_sign:
         raise refuse(Refusal.CHAIN, f"{_name(issuer)} is no authority")
     if constraints.path_length is not None and below > constraints.path_length:
         raise refuse(Refusal.CHAIN, f"{_name(issuer)} may have {constraints.path_length} authorities below it")
+
+
+def _usage(issuer: x509.Certificate) -> x509.KeyUsage:
+    try:
+        return issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound as error:
+        raise refuse(Refusal.CHAIN, f"{_name(issuer)} says no use of its key") from error
 
 
 def _check_critical(certificate: x509.Certificate) -> None:
@@ -159,7 +165,7 @@ def load_revocations(der: bytes, issuer: x509.Certificate, now: datetime) -> x50
         start, end = listed.last_update_utc, listed.next_update_utc
     except _UNREADABLE as error:
         raise refuse(Refusal.COLLATERAL, f"revocation list: {error}") from error
-    if not signed:
+    if not signed or not _usage(issuer).crl_sign:
         raise refuse(Refusal.COLLATERAL, f"revocation list not signed by {_name(issuer)}")
     if end is None or not start <= now <= end:
         raise refuse(Refusal.COLLATERAL, f"revocation list of {_name(issuer)} is not current")

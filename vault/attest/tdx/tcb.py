@@ -21,6 +21,7 @@ STATUSES = frozenset(
         "OutOfDate", "OutOfDateConfigurationNeeded", REVOKED,
     }
 )  # fmt: skip
+_ENCLAVE_STATUSES = frozenset({UP_TO_DATE, "OutOfDate", REVOKED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def platform_level(tcb_info: Mapping[str, Any], quote: Quote, pck: Pck) -> Level
             and pck.pcesvn >= whole(tcb, "pcesvn")
             and all(mine >= least for mine, least in zip(quote.tee_tcb_svn[first:], wanted_tdx[first:], strict=True))
         ):
-            return _level(level)
+            return _level(level, STATUSES)
     raise refuse(Refusal.TCB, "under every TCB level")
 
 
@@ -92,7 +93,7 @@ def quoting_enclave_level(identity: Mapping[str, Any], report: EnclaveReport) ->
 def _enclave_level(identity: Mapping[str, Any], isvsvn: int, why: Refusal) -> Level:
     for level in listed(identity, "tcbLevels"):
         if isvsvn >= whole(nested(level, "tcb"), "isvsvn"):
-            return _level(level)
+            return _level(level, _ENCLAVE_STATUSES)
     raise refuse(why, f"isvsvn {isvsvn} is under every level")
 
 
@@ -102,10 +103,8 @@ def converged(platform: Level, *others: Level) -> Level:
     for other in others:
         if REVOKED in {status, other.status}:
             status = REVOKED
-        elif other.status.startswith("OutOfDate"):
+        elif other.status != UP_TO_DATE:
             status = "OutOfDateConfigurationNeeded" if "Configuration" in status else "OutOfDate"
-        elif other.status != UP_TO_DATE and status == UP_TO_DATE:
-            status = other.status
     advisories = {one for level in (platform, *others) for one in level.advisories}
     return Level(status, tuple(sorted(advisories)))
 
@@ -117,10 +116,12 @@ def _svns(tcb: Mapping[str, Any], name: str) -> list[int]:
     return values
 
 
-def _level(level: Mapping[str, Any]) -> Level:
+def _level(level: Mapping[str, Any], statuses: frozenset[str]) -> Level:
     status, advisories = level.get("tcbStatus"), level.get("advisoryIDs", [])
-    if status not in STATUSES or not isinstance(advisories, list) or not all(isinstance(a, str) for a in advisories):
+    if not isinstance(status, str) or status not in statuses:
         raise refuse(Refusal.COLLATERAL, f"unknown status {str(status)[:64]}")
+    if not isinstance(advisories, list) or not all(isinstance(a, str) for a in advisories):
+        raise refuse(Refusal.COLLATERAL, "advisoryIDs")
     return Level(status, tuple(advisories))
 
 

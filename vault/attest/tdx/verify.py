@@ -21,7 +21,15 @@ from vault.attest.tdx.collateral import Collateral, VerifiedCollateral, verified
 from vault.attest.tdx.eventlog import check_event_log
 from vault.attest.tdx.pck import Pck, verified_pck
 from vault.attest.tdx.quote import Quote, parse_quote
-from vault.attest.tdx.tcb import UP_TO_DATE, Level, converged, module_level, platform_level, quoting_enclave_level
+from vault.attest.tdx.tcb import (
+    REVOKED,
+    UP_TO_DATE,
+    Level,
+    converged,
+    module_level,
+    platform_level,
+    quoting_enclave_level,
+)
 
 KIND = "tdx"
 _DEBUG = 1
@@ -35,8 +43,9 @@ _KNOWN = _UNTRUSTED | 1 << 27 | _SEPT_VE_DISABLE | _MIGRATABLE | 1 << 30 | 1 << 
 class TdxPolicy:
     """None leaves a question to the doctrine, which sees the claim; an empty set admits nothing.
 
-    `rtmrs`: admitted values of each register named. `max_collateral_age_days` is counted from Intel's issue date;
-    `min_evaluation_number` stops collateral that is current and yet from before a recovery of Intel's.
+    `statuses` are those admitted; Revoked never is. `rtmrs`: admitted values of each register named.
+    `max_collateral_age_days` is counted from Intel's issue date; `min_evaluation_number` stops collateral that is
+    current and yet from before a recovery of Intel's.
     """
 
     statuses: frozenset[str] = frozenset({UP_TO_DATE})
@@ -87,7 +96,7 @@ def claims_of(
         module_level(verified.tcb_info, quote),
         quoting_enclave_level(verified.qe_identity, quote.qe_report),
     )
-    if level.status not in policy.statuses:
+    if level.status == REVOKED or level.status not in policy.statuses:
         raise refuse(Refusal.TCB, level.status)
     if pck.ppid in policy.denied_platforms or (policy.platforms is not None and pck.ppid not in policy.platforms):
         raise refuse(Refusal.PLATFORM, "platform is not admitted")

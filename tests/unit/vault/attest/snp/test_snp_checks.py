@@ -240,6 +240,13 @@ def test_a_revoked_intermediate_is_refused(amd: FakeAmd) -> None:
     assert verify(amd, trust=replace(amd.trust, revocations=(revocations(amd.root),))).hardware
 
 
+def test_a_list_by_a_root_that_may_not_list_is_refused() -> None:
+    amd = FakeAmd(root_shape=Shape(ca=True, lists=False))
+    assert verify(amd).hardware
+    trust = replace(amd.trust, revocations=(revocations(amd.root),))
+    assert refusal(lambda: verify(amd, trust=trust)) == "collateral"
+
+
 @pytest.mark.parametrize("case", ["old", "early", "unsigned", "other", "noise"])
 def test_a_revocation_list_that_is_no_good_is_refused(amd: FakeAmd, case: str) -> None:
     impostor = issue("ARK-Milan", rsa_key(2), None, Shape(ca=True))

@@ -1,5 +1,6 @@
 """TDX: genuine quotes give claims, and every check of the list has evidence that only it refuses."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from tests.fakes.attest_pki import NOW, NOW_MS, issue, revocations
 from vault.attest.claims import Claims, Refusal
 from vault.attest.tdx.collateral import Collateral, parse_collateral
 from vault.attest.tdx.pck import ROOTS
-from vault.attest.tdx.tcb import Level, converged
+from vault.attest.tdx.tcb import STATUSES, Level, converged
 from vault.attest.tdx.verify import TdxPolicy, verified_quote, verify_tdx
 from vault.errors import Refused
 
@@ -137,6 +138,12 @@ def test_authentication_data_is_committed_to(intel: FakeIntel) -> None:
     assert refusal(lambda: verify(intel, intel.quote(qe=report))) == "signature"
 
 
+def test_an_attestation_key_off_the_curve_is_refused(intel: FakeIntel) -> None:
+    commitment = hashlib.sha256(bytes(64) + b"auth" * 8).digest() + bytes(32)
+    raw = intel.quote(key=bytes(64), qe=intel.qe_report(report_data=commitment))
+    assert refusal(lambda: verify(intel, raw)) == "signature"
+
+
 def test_masked_bits_of_the_enclave_do_not_matter(intel: FakeIntel) -> None:
     report = intel.qe_report(attributes=bytes.fromhex("15000000000000000700000000000000"))
     assert verify(intel, intel.quote(qe=report)).hardware
@@ -226,16 +233,32 @@ def test_signed_tcb_info_that_does_not_hold_is_refused(intel: FakeIntel, tcb: di
 
 
 @pytest.mark.parametrize(
-    "status", ["SWHardeningNeeded", "ConfigurationNeeded", "OutOfDate", "Revoked", "Splendid", None]
+    "status", ["SWHardeningNeeded", "ConfigurationNeeded", "OutOfDate", "Revoked", "Splendid", None, ["UpToDate"]]
 )
 def test_a_level_that_is_not_up_to_date_is_refused(intel: FakeIntel, status: str | None) -> None:
     level = intel.platform(5, 11, status)  # type: ignore[arg-type]
     collateral = intel.collateral({"tcbLevels": [level]})
-    known = status not in {"Splendid", None}
+    known = isinstance(status, str) and status in STATUSES
     assert refusal(lambda: verify(intel, collateral=collateral)) == ("tcb" if known else "collateral")
-    if known:
+    if status == "Revoked":
+        policy = TdxPolicy(statuses=frozenset({"Revoked"}))
+        assert refusal(lambda: verify(intel, collateral=collateral, policy=policy)) == "tcb"
+    elif known:
         claims = verify(intel, collateral=collateral, policy=TdxPolicy(statuses=frozenset({str(status)})))
         assert claims.platform["tcb_status"] == status
+
+
+def test_advisories_are_a_list_of_texts(intel: FakeIntel) -> None:
+    for bad in ("INTEL-SA-1", [1], None):
+        level = intel.platform(5, 11) | {"advisoryIDs": bad}
+        collateral = intel.collateral({"tcbLevels": [level]})
+        assert refusal(lambda c=collateral: verify(intel, collateral=c)) == "collateral"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("status", ["SWHardeningNeeded", "ConfigurationNeeded", "Splendid"])
+def test_an_enclave_has_fewer_statuses(intel: FakeIntel, status: str) -> None:
+    qe = intel.collateral(qe={"tcbLevels": [intel.level({"isvsvn": 4}, status)]})
+    assert refusal(lambda: verify(intel, collateral=qe)) == "collateral"
 
 
 def test_a_level_of_fifteen_components_is_refused(intel: FakeIntel) -> None:
@@ -359,7 +382,6 @@ def test_what_an_operator_asks_can_be_met(intel: FakeIntel) -> None:
         ("OutOfDateConfigurationNeeded", "OutOfDate", "OutOfDateConfigurationNeeded"),
         ("UpToDate", "Revoked", "Revoked"),
         ("Revoked", "OutOfDate", "Revoked"),
-        ("UpToDate", "ConfigurationNeeded", "ConfigurationNeeded"),
     ],
 )
 def test_levels_converge_to_the_worse(platform: str, other: str, expected: str) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -290,12 +291,18 @@ class Zone:
             time.sleep(0.1)
 
 
-def bring_up(deployment: Deployment, zone: str, **more: str) -> Zone:
-    """init, then every role; ready on return."""
-    printed = json.loads(deployment.once(f"init-{zone}", **more))
-    deployment.start_roles(zone, **more)
-    running = Zone(deployment, zone, {who: Credentials(**keys) for who, keys in printed.items()})
-    running.wait_ready()
+def bring_up(deployment: Deployment, *zones: str, **more: str) -> list[Zone]:
+    """init of all, then every role of all; ready on return."""
+    with ThreadPoolExecutor(len(zones)) as pool:
+        printed = list(pool.map(lambda zone: json.loads(deployment.once(f"init-{zone}", **more)), zones))
+    for zone in zones:  # not in the pool: a role ends with the thread that started it
+        deployment.start_roles(zone, **more)
+    running = [
+        Zone(deployment, zone, {who: Credentials(**keys) for who, keys in credentials.items()})
+        for zone, credentials in zip(zones, printed, strict=True)
+    ]
+    for each in running:
+        each.wait_ready()
     return running
 
 

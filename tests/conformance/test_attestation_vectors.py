@@ -6,6 +6,7 @@ The files are not part of this repository; where they are absent, one line says 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from vault.attest.certificates import load_pem_chain
 from vault.attest.claims import Refusal
 from vault.attest.nitro.document import parse_document
 from vault.attest.nitro.verify import ROOTS, NitroPolicy, verify_nitro
+from vault.attest.snp.evidence import parse_tsm
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.reference import Endorser, endorsed_measurement
 from vault.attest.snp.report import parse_report
@@ -44,16 +46,26 @@ def ders(content: bytes) -> list[bytes]:
     return [content]
 
 
+def binary(content: bytes) -> bytes:
+    """Evidence as it lies in the files: bytes, hex or base64."""
+    text = b"".join(content.split())
+    if re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text):
+        return bytes.fromhex(text.decode())
+    return base64.b64decode(text) if re.fullmatch(rb"[A-Za-z0-9+/]+={0,2}", text) else content
+
+
 def snp(files: list[bytes], at: str | None) -> str:
-    certificates = [der for content in files[1:] for der in ders(content)]
     assert at is not None
-    verify_snp(files[0], certificates, SnpTrust(), SnpPolicy(providers=AWS_PROVIDERS), None, milliseconds(at))
+    captured = files[0].lstrip().startswith(b"{")
+    report, certificates = parse_tsm(json.loads(files[0])) if captured else (binary(files[0]), [])
+    certificates += [der for content in files[1:] for der in ders(content)]
+    verify_snp(report, certificates, SnpTrust(), SnpPolicy(providers=AWS_PROVIDERS), None, milliseconds(at))
     return "ok"
 
 
 def nitro(files: list[bytes], at: str | None) -> str:
     """Without a time of its own an entry is verified at its document's."""
-    raw = files[0] if files[0].startswith(b"\x84") else base64.b64decode(files[0])
+    raw = binary(files[0])
     now_ms = milliseconds(at) if at else parse_document(raw).timestamp
     verify_nitro(raw, ROOTS, NitroPolicy(), None, now_ms)
     return "ok"
@@ -64,7 +76,7 @@ def tdx(files: list[bytes], at: str | None) -> str:
     assert at is not None
     collateral = parse_collateral(json.loads(files[1]))
     try:
-        claims = verify_tdx(files[0], collateral, INTEL_ROOTS, TdxPolicy(), None, milliseconds(at))
+        claims = verify_tdx(binary(files[0]), collateral, INTEL_ROOTS, TdxPolicy(), None, milliseconds(at))
     except Refused as refused:
         if refused.detail in STATUSES:
             return refused.detail
@@ -74,7 +86,7 @@ def tdx(files: list[bytes], at: str | None) -> str:
 
 def tdx_quote(files: list[bytes], at: str | None) -> str:
     assert at is not None
-    verified_quote(files[0], INTEL_ROOTS, milliseconds(at))
+    verified_quote(binary(files[0]), INTEL_ROOTS, milliseconds(at))
     return "ok"
 
 

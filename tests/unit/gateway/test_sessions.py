@@ -336,6 +336,7 @@ def test_a_session_ends_itself_and_no_other(world: GatewayWorld) -> None:
     job, other = Job(world), Job(world)
     mine, theirs = job.opened(), other.opened()
     who = job.principal(mine)
+    assert world.read(who, "a.csv").body == CSV  # row and key are remembered here now, and must be forgotten at once
     assert world.refused(world.sessions.revoke(who, theirs.session_id)).code == "NoSuchSession"
     world.run(world.sessions.revoke(who, mine.session_id))
     assert world.entries("revocation")[-1]["session"] == mine.session_id

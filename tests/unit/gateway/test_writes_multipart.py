@@ -106,6 +106,16 @@ def test_another_callers_upload_another_key_and_no_upload_answer_alike(world: Ga
     assert world.run(complete(world, world.steward, upload, [(1, etag)])).size == len(CSV)
 
 
+def test_an_upload_is_completed_in_the_run_that_began_it(world: GatewayWorld) -> None:
+    """Else what one run read and sent would be committed with the label of another that read nothing."""
+    first, second = world.attested(run="reads"), world.attested(run="reads-nothing")
+    upload = begin(world, first)
+    etag = part(world, first, upload, 1, CSV)
+    assert world.refused(complete(world, second, upload, [(1, etag)])).code == "NoSuchUpload"
+    assert world.find("a.csv") is None
+    assert world.run(complete(world, world.attested(run="reads"), upload, [(1, etag)])).size == len(CSV)
+
+
 @pytest.mark.parametrize(
     ("listed", "code"),
     [

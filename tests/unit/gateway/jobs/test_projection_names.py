@@ -99,6 +99,19 @@ def test_a_masked_read_is_charged_in_the_views_own_layout(world: GatewayWorld, n
     assert list(names.columns(version.dataset_id, version.version_id, view.plan_id, [[0, 10]])) == ["amount"]
 
 
+def test_a_declassified_read_is_charged_to_every_column(world: GatewayWorld, names: CatalogNames) -> None:
+    """Its bytes are the object's own; a description of the view would have to be believed about raw rows."""
+    world.run(world.registry.declassify(
+        world.steward, dataset="claims", key="a.csv", name="n", reason="r", request_id="r"
+    ))  # fmt: skip
+    version = world.version("a.csv")
+    (view,) = world.build(version)
+    assert view.plan_id == IDENTITY_PLAN
+    world.catalog.set_columns(version.dataset_id, view.view_id, [["amount", [[0, 50, 1]]]], GENESIS)
+    found = names.columns(version.dataset_id, version.version_id, IDENTITY_PLAN, [[0, 10]])
+    assert set(found) == {"name", "iban", "amount"}
+
+
 def test_an_edited_row_stops_the_projection_instead_of_being_told(world: GatewayWorld, names: CatalogNames) -> None:
     version = world.version("a.csv")
     world.sql("update object_version set key = 'innocent.csv'")

@@ -6,6 +6,7 @@ an id is one scan at memory speed; every byte follows from the entries, so verif
 
 import mmap
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lineage.ledger.durable import write_at
 
 RECORD_BYTES = 16
 ID_BYTES = 8
+ENTRY_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def index_path(directory: Path) -> Path:
@@ -41,8 +43,8 @@ class IndexReader:
         return int.from_bytes(record[ID_BYTES:], "big")
 
     def candidates(self, entry_id: str) -> Iterator[int]:
-        """Indices whose id begins like `entry_id`, newest first."""
-        if self._size == 0:
+        """Indices whose id begins like `entry_id`, newest first; none for what cannot be an id (a caller's word)."""
+        if self._size == 0 or not ENTRY_ID.fullmatch(entry_id):
             return
         prefix = bytes.fromhex(entry_id)[:ID_BYTES]
         with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -20,7 +20,9 @@ WIDTH = 1 << HEIGHT
 HASH_BYTES = 32
 MAX_LEVEL = 6  # 256^7 entries are beyond any log
 
-_RESOURCE = re.compile(r"tile/(entries|0|[1-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+_RESOURCE = re.compile(
+    r"tile/(entries|0|[1-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)

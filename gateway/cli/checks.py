@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from demesne.errors import DemesneError
+
 PYTHON = (3, 11)
 SKEW_SECONDS = 300  # SigV4 refuses beyond this; warn well before
 WARN_SKEW_SECONDS = 30
@@ -58,8 +60,11 @@ def opa(path: str | None) -> Finding:
     return Finding("opa", State.OK, path)
 
 
-def not_configured(error: Exception) -> Finding:
-    return Finding("gateway", State.SKIP, str(error), "start one with: demesne dev")
+def not_configured(error: DemesneError) -> Finding:
+    """Nobody named a gateway: nothing to check. One that is named and cannot be found is a fault."""
+    if error.code == "endpoint.missing":
+        return Finding("gateway", State.SKIP, str(error), "start one with: demesne dev")
+    return Finding("gateway", State.FAIL, str(error), "name a gateway that runs, or start one with: demesne dev")
 
 
 def unreachable(what: str, endpoint: str, error: Exception) -> Finding:

@@ -259,6 +259,8 @@ class _ApiHandler(_Handler):
                 return 204, {}, b""
             case ("GET", "receipts", decision_id):
                 return 200, {"Content-Type": "text/plain"}, f"c2sp.org/tlog-proof@v1\n{decision_id}\n".encode()
+            case ("GET", "lineage", "events"):
+                answer = [{"eventType": "COMPLETE", "run": {"runId": "r1"}}]
             case ("GET", "lineage"):
                 answer = {
                     "nodes": [

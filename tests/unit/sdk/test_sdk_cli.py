@@ -73,6 +73,10 @@ def test_zone_list_lineage_and_receipt(
     assert app.run(["lineage", "show", "claims"]) == 0
     said = capsys.readouterr().out
     assert said.index("s3://claims/part-0 [personal]") < said.index("run train (read, raw, columns email)")
+    assert app.run(["lineage", "show", "--events", "--json"]) == 0
+    assert [event["eventType"] for event in json.loads(capsys.readouterr().out)["events"]] == ["COMPLETE"]
+    assert app.run(["lineage", "show", "--events"]) == 0
+    assert json.loads(capsys.readouterr().out)["eventType"] == "COMPLETE"
     assert app.run(["ledger", "receipt", "ab" * 16, "--out", str(tmp_path / "receipt")]) == 0
     assert "tlog-proof" in (tmp_path / "receipt").read_text()
 

@@ -19,14 +19,14 @@ def register(app: typer.Typer) -> None:
 def show(
     dataset: Annotated[str | None, typer.Argument(help="Dataset to start from.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="Run id to start from.")] = None,
-    events: Annotated[bool, typer.Option("--events", help="Print OpenLineage events, one JSON a line.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="The zone's OpenLineage events, one JSON a line.")] = False,
     zone: ZoneName = None,
     ready_file: ReadyFile = None,
     json: Json = False,
 ) -> None:
     """Show the lineage of a dataset or a run as a tree."""
     if events:
-        _print_events(ready_file, zone)
+        _print_events(ready_file, zone, as_document=json)
         return
     if dataset is None and run is None:
         raise Invalid("usage", "name a dataset or --run", remedy="demesne lineage show claims")
@@ -38,12 +38,16 @@ def show(
         console().print(tree_of(graph, dataset or run or ""))
 
 
-def _print_events(ready_file: Any, zone: str | None) -> None:
+def _print_events(ready_file: Any, zone: str | None, *, as_document: bool) -> None:
     import json
 
     with client_of(ready_file, zone) as client:
-        for event in client.lineage_events():
-            typer.echo(json.dumps(event, ensure_ascii=False))
+        events = client.lineage_events()
+    if as_document:
+        print_json({"events": events})
+        return
+    for event in events:
+        typer.echo(json.dumps(event, ensure_ascii=False))
 
 
 def tree_of(graph: dict[str, Any], title: str) -> Tree:

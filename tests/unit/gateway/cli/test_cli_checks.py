@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from demesne.errors import NotConfigured
 from gateway.cli import checks
 from gateway.cli.checks import Finding, State
 
@@ -124,6 +125,11 @@ def test_a_good_token_file_is_no_finding(tmp_path: Path) -> None:
 def test_a_static_key_beside_the_agent_is_told() -> None:
     env = {checks.CONTAINER_URI: "http://127.0.0.1:1/", "AWS_ACCESS_KEY_ID": "AK", "AWS_REGION": "de"}
     assert only(checks.environment(env)).what == "AWS_ACCESS_KEY_ID"
+
+
+def test_no_gateway_named_is_skipped_and_one_that_is_named_and_absent_fails() -> None:
+    assert checks.not_configured(NotConfigured("endpoint.missing", "no gateway is named")).state is State.SKIP
+    assert checks.not_configured(NotConfigured("ready-file.absent", "cannot read the ready file")).state is State.FAIL
 
 
 def test_an_unknown_authority_says_how_to_name_it() -> None:

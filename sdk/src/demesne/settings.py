@@ -91,6 +91,8 @@ def _ready_text(path: Path) -> str:
             f"cannot read the ready file {path}: {error.strerror}",
             remedy="is the gateway still starting? 'demesne dev --ready-file PATH' writes it when it serves",
         ) from error
+    except UnicodeDecodeError as error:
+        raise Malformed("ready-file.malformed", f"the ready file {path} is not text") from error
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Credentials:

@@ -41,6 +41,12 @@ def test_a_broken_ready_file_is_malformed(text: str) -> None:
         settings.parse_ready_file(text)
 
 
+def test_a_ready_file_that_is_not_text_is_malformed(tmp_path: Path) -> None:
+    (tmp_path / "ready.json").write_bytes(b"\x7fELF\xd0")
+    with pytest.raises(Malformed, match=r"ready-file\.malformed.*ready\.json is not text"):
+        settings.read(tmp_path / "ready.json", environ={})
+
+
 def test_an_absent_ready_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotConfigured, match=r"ready-file\.absent.*demesne dev"):
         settings.read(tmp_path / "absent", environ={})

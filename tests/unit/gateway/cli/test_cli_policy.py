@@ -23,6 +23,12 @@ def test_the_shipped_doctrine_may_be_activated(capsys: pytest.CaptureFixture[str
     assert "regorus" in said["engines"]
 
 
+def test_the_example_of_the_documents_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    example = Path(__file__).parents[4] / "docs" / "spec" / "decision-input.json"
+    assert app.run(["policy", "explain", str(example)]) == 0
+    assert capsys.readouterr().out.startswith("Allowed: view masked")
+
+
 def test_a_broken_doctrine_is_named_with_file_and_row(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(["policy", "check", "--dir", str(broken)]) == 1
     assert re.search(r"broken\.rego:[56]: ", capsys.readouterr().out)  # the engines count the end differently

@@ -107,12 +107,11 @@ def serve(options: DevOptions, *, announce: Callable[[DevZones], None], quiet: b
                     zones.watch()
     except _Stop:
         return 0
-    except PortTaken as error:
+    except (PortTaken, StartFailed) as error:
+        if quiet:
+            print_json({"error": str(error)})
         typer.echo(f"demesne dev: {error}", err=True)
-        return EXIT_USAGE
-    except StartFailed as error:
-        typer.echo(f"demesne dev: {error}", err=True)
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, PortTaken) else EXIT_FAILED
     if not quiet:
         typer.echo("Stopped.")
     return 0

@@ -41,13 +41,14 @@ def test_a_taken_port_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
         for option, other in (("--s3-port", "--api-port"), ("--api-port", "--s3-port")):
             state = tmp_path / option.strip("-")
             done = subprocess.run(
-                [*COMMAND, "--state-dir", str(state), option, str(port), other, "0"],
+                [*COMMAND, "--state-dir", str(state), option, str(port), other, "0", "--json"],
                 capture_output=True, text=True, check=False, timeout=60,
             )  # fmt: skip
             assert done.returncode == 2
             assert len(done.stderr.strip().splitlines()) == 1
             assert str(port) in done.stderr
             assert option in done.stderr  # what to do
+            assert str(port) in json.loads(done.stdout)["error"]
             assert "Traceback" not in done.stdout + done.stderr
             assert not (state / "ready.json").exists()
             assert not (state / "zones").exists()

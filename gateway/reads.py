@@ -1,5 +1,6 @@
 """Steps 6 to 8 of the read road (gateway/guard.py): which rendering, its key, its bytes, what became of it."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -50,14 +51,14 @@ class Reading:
         self.promise = admission.promise.encode()
         self.sent = 0
         self.ranges: list[list[int]] = []
+        self._ahead: asyncio.Future[Buffer | None] | None = None
 
     async def stream(self, start: int, stop: int) -> AsyncIterator[Buffer]:
         """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
         if self._reader is None:
             raise BadRequest("MethodNotAllowed", "A writer sees size and ETag of what it wrote, not its bytes")
-        slabs: Iterator[Buffer] = await self._guard.blocking(self._reader.stream, start, stop)
+        slabs, slab = await self._guard.blocking(_first, self._reader, start, stop)
         position, checked = start, start
-        slab: Buffer | None = await self._guard.blocking(_next, slabs)
         while slab is not None:
             if position - checked >= RECHECK_BYTES:
                 checked = position
@@ -67,11 +68,20 @@ class Reading:
             # Charged before it is handed over: a client that hangs up with a slab in hand has read it.
             self.sent += len(slab)
             coalesce(self.ranges, position, position + len(slab))
-            yield slab
             position += len(slab)
-            slab = await self._guard.blocking(_next, slabs) if position < stop else None
+            if position < stop:
+                self._ahead = asyncio.ensure_future(self._guard.blocking(_next, slabs))
+            yield slab
+            slab = await self._ahead if position < stop and self._ahead is not None else None
+            self._ahead = None
         if position != stop:
             raise GatewayError("InternalError", "Stored data ended early", rule="integrity.truncated")
+
+    async def settle(self) -> None:
+        """Wait for a slab that is being unsealed for nobody any more; its reader must not be closed under it."""
+        if self._ahead is not None:
+            await asyncio.wait({self._ahead})
+            self._ahead.exception()  # nobody asks for it any more: neither slab nor failure left this process
 
     def close(self) -> None:
         if self._reader is not None:
@@ -111,13 +121,16 @@ class Reads:
             self._outcome(admission, "complete", reading)
         finally:
             if reading is not None:
+                await reading.settle()
                 reading.close()
 
     async def _open(self, principal: Principal, admission: Admission, action: str) -> Reading:
         version = admission.facts.version
         if version is None:
             raise NotFound("NoSuchKey", "No object of that key is here", decision_id=admission.decision_id)
-        row = await self._guard.blocking(self._rendering, admission, version)
+        row: Row = version
+        if not _is_own_rendering(admission, version):
+            row = await self._guard.blocking(self._rendering, admission, version)
         self._check_unchanged(principal, admission, version, action)
         reader = None
         if admission.view != "writer":
@@ -155,10 +168,6 @@ class Reads:
     def _rendering(self, admission: Admission, version: VersionRow) -> Row:
         """The row whose bytes the decision permits. Never a raw one for a masked decision."""
         view = admission.allow.view
-        if view in {"raw", "writer"}:
-            return version
-        if view == "open" and version.key_class == "view":
-            return version
         plan_id = IDENTITY_PLAN if view == "open" else admission.allow.plan_id
         if view == "masked" and plan_id not in {plan.plan_id for plan in self._catalog.plans(version.dataset_id)}:
             raise Denied(
@@ -295,6 +304,18 @@ class Reads:
                 )  # fmt: skip
             found[version.version_id] = row
         return found
+
+
+def _is_own_rendering(admission: Admission, version: VersionRow) -> bool:
+    """Whether the decision permits the version's own bytes; any other decision names a view."""
+    view = admission.allow.view
+    return view in {"raw", "writer"} or (view == "open" and version.key_class == "view")
+
+
+def _first(reader: SealedReader, start: int, stop: int) -> tuple[Iterator[Buffer], Buffer | None]:
+    """Open, check, and unseal the first slab in one hop to the executor."""
+    slabs: Iterator[Buffer] = reader.stream(start, stop)
+    return slabs, next(slabs, None)
 
 
 def _next(slabs: Iterator[Buffer]) -> Buffer | None:

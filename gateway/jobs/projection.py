@@ -1,9 +1,10 @@
 """Lineage as a projection of the ledger by cursor: what the ledger does not hold is asked of the catalog."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.enforce.columns import columns_charged
+from gateway.enforce.columns import Extents, columns_charged
 from gateway.plans import IDENTITY_PLAN
 from lineage.graph import GraphWriter
 from lineage.ledger.reader import LedgerReader
@@ -15,12 +16,15 @@ from lineage.transports.file import FileTransport
 from vault.catalog.catalog import Catalog
 from vault.errors import NotFound
 
+MAX_KNOWN = 4096
+
 
 class CatalogNames:
     """`lineage.names.Names` from the catalog's rows."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._extents: OrderedDict[tuple[str, str], Extents] = OrderedDict()
 
     def version(self, dataset_id: str, version_id: str) -> VersionName | None:
         row = self._catalog.version(dataset_id, version_id)
@@ -46,17 +50,34 @@ class CatalogNames:
 
     def columns(self, dataset_id: str, version_id: str, view: str, ranges: Ranges | None) -> Sequence[str]:
         """Ranges are charged to the column chunks they overlap, in the rendering that was read."""
+        extents = self._described(dataset_id, version_id, view)
+        if extents is None:
+            return self._all(dataset_id, version_id)
+        return columns_charged(extents, None if ranges is None else [(int(pair[0]), int(pair[1])) for pair in ranges])
+
+    def _described(self, dataset_id: str, version_id: str, view: str) -> Extents | None:
+        """Which bytes of this rendering are which column. It never changes once known, and each read asks twice."""
+        known = self._extents.get((version_id, view))
+        if known is not None:
+            self._extents.move_to_end((version_id, view))
+            return known
         subject = version_id
         if view not in {"raw", "open", "writer", "none"}:
             rendered = self._catalog.view(version_id, view)
             if rendered is None or view == IDENTITY_PLAN:
-                return self._all(dataset_id, version_id)
+                return None
             subject = rendered.view_id
-        extents = self._catalog.columns(subject)
-        if extents is None:
-            return self._all(dataset_id, version_id)
-        spans = None if ranges is None else [(int(pair[0]), int(pair[1])) for pair in ranges]
-        return columns_charged([list(extent) for extent in extents], spans)
+        found = self._catalog.columns(subject)
+        row = self._catalog.version(dataset_id, version_id) if found is None else None
+        if row is not None and row.format == "opaque":
+            found = ()  # no columns, ever
+        if found is None:
+            return None
+        extents = [list(extent) for extent in found]
+        self._extents[version_id, view] = extents
+        if len(self._extents) > MAX_KNOWN:
+            self._extents.popitem(last=False)
+        return extents
 
     def _all(self, dataset_id: str, version_id: str) -> list[str]:
         """Not described: charged to every column the contract has."""

@@ -198,7 +198,8 @@ class _Server(uvicorn.Server):
 def _server(settings: Settings, app: Callable[..., Any]) -> _Server:
     config = uvicorn.Config(
         app, loop="none", http=BoundedHeads, ws="none", lifespan="off", access_log=False, server_header=False,
-        log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5,
+        # The peer address is the socket's: a header that names another would be the caller's own word.
+        proxy_headers=False, log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5,
         ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
         ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 
@@ -38,8 +37,6 @@ log = structlog.get_logger("jobs")
 
 def run_jobs(settings: Settings) -> int:
     """Sequencer on this thread, duties on their own. A sequencer that fails ends the process: it restarts clean."""
-    # Duties share the interpreter with the sequencer; a shorter turn keeps them from adding to every promise's wait.
-    sys.setswitchinterval(0.001)
     signer = ZoneSigner.load_or_create(settings.signing_key_path)
     locations = read_directory(settings.directory_file, settings.directory_key).locations
     store = open_store(settings)

@@ -11,7 +11,7 @@ class Slabs:
 
     __slots__ = ("_keep", "_ring", "size")
 
-    def __init__(self, size: int, keep: int = 3) -> None:
+    def __init__(self, size: int, keep: int = 4) -> None:
         self.size = size
         self._keep = keep
         self._ring: list[bytearray] = []

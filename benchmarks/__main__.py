@@ -1,17 +1,42 @@
-"""`python -m benchmarks`: every program in turn; each prints machine, sizes, medians and ratios."""
+"""`python -m benchmarks [NAME…]`: every program in turn, each printing its figures; JSON goes to benchmarks/out.
 
+A program that misses its goal is said so and does not stop the others.
+"""
+
+import contextlib
 import importlib
+import io
+import json
 import sys
 
-PROGRAMS = ("seal", "decide", "ledger", "view", "classify", "get", "ranges", "memory")
+from benchmarks.zone import publish
+
+ZONES = ("get", "ranges", "memory")  # start a zone and publish by themselves
+ALONE = ("seal", "decide", "ledger", "view", "classify")  # print one JSON document with --json
+
+
+def alone(name: str) -> None:
+    """Run one program with --json and publish what it printed, with the machine."""
+    sys.argv = [name, "--json"]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        importlib.import_module(f"benchmarks.{name}").main()
+    publish(name, {"figures": json.loads(printed.getvalue())})
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or list(PROGRAMS)
-    sys.argv = sys.argv[:1]
+    wanted = sys.argv[1:] or [*ALONE, *ZONES]
+    unknown = sorted(set(wanted) - {*ALONE, *ZONES})
+    if unknown:
+        print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join([*ALONE, *ZONES])}", file=sys.stderr)
+        return 2
     for name in wanted:
         print(f"== {name}", flush=True)
-        importlib.import_module(f"benchmarks.{name}").main()
+        if name in ALONE:
+            alone(name)
+        else:
+            sys.argv = [name]
+            importlib.import_module(f"benchmarks.{name}").main()
     return 0
 
 

@@ -1,5 +1,6 @@
 """`demesne dev` before anything starts: what it refuses, in a sentence. The zones themselves: tests/e2e."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def test_a_port_in_use_is_one_sentence_and_leaves_no_ready_file(
         arguments = ["dev", "--state-dir", str(tmp_path / "state"), "--s3-port", port, "--api-port", "0", "--json"]
         assert app.run(arguments) == 2
     said = capsys.readouterr()
-    way_out = "Choose another with --s3-port, or 0 for a free one."
-    assert said.err == f"demesne dev: Port {port} on 127.0.0.1 is already in use. {way_out}\n"
-    assert said.out == ""
+    sentence = f"Port {port} on 127.0.0.1 is already in use. Choose another with --s3-port, or 0 for a free one."
+    assert said.err == f"demesne dev: {sentence}\n"
+    assert json.loads(said.out) == {"error": sentence}
     assert not (tmp_path / "state" / "ready.json").exists()
     assert not (tmp_path / "state" / "zones").exists()
 

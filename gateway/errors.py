@@ -12,9 +12,14 @@ The S3 dialect turns `code` into its XML, the API into RFC 9457 problem document
     └── Unavailable         closed zone, ledger, key provider, view being built        503
 """
 
+from collections.abc import Mapping
+
 
 class GatewayError(Exception):
-    """Base. `code` is stable and public; `message` is for people and holds no data values."""
+    """Base. `code` is stable and public; `message` is for people and holds no data values.
+
+    `headers` are response headers a dialect must send with the refusal (x-amz-delete-marker and the like).
+    """
 
     status = 500
 
@@ -28,6 +33,7 @@ class GatewayError(Exception):
         decision_id: str | None = None,
         remedy: str | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -37,6 +43,7 @@ class GatewayError(Exception):
         self.decision_id = decision_id
         self.remedy = remedy
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
     @property
     def sentence(self) -> str:

@@ -31,6 +31,108 @@ class WriteCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteCondition:
+    """Preconditions of a delete, checked atomically with it. None: not asked."""
+
+    if_match: str | None = None  # "*" or the ETag the key must have now
+    if_match_last_modified: int | None = None  # ms UTC, compared by the second
+    if_match_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a copy's conditions are held against: the source as the caller's view shows it."""
+
+    etag: str
+    last_modified: int
+
+
+CheckSource: TypeAlias = Callable[[SourceFacts], None]  # raises PreconditionFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Checksums:
+    """Checksums of one object or part as S3 spells them: {"crc32": base64}; `type` is FULL_OBJECT, COMPOSITE or ""."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    type: str = ""
+
+
+NO_CHECKSUMS = Checksums()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """One part of an object that was uploaded in parts, in the order it has in the object."""
+
+    number: int
+    size: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPart:
+    """A part as CompleteMultipartUpload names it; checksums only where the caller gave them."""
+
+    number: int
+    etag: str
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    etag: str
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A finished CopyObject or UploadPartCopy."""
+
+    etag: str
+    last_modified: int
+    version_id: str | None = None  # of what was written; None where the dataset shows no versions
+    source_version_id: str | None = None
+    checksums: Checksums = NO_CHECKSUMS
+    decision_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    tags: Mapping[str, str]
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """One row of ListObjectVersions. A delete marker has size 0 and no ETag. `version_id` is "null" for the null one."""
+
+    key: str
+    version_id: str
+    is_latest: bool
+    delete_marker: bool
+    size: int
+    etag: str
+    last_modified: int
+    owner: str = ""
+    checksums: Checksums = NO_CHECKSUMS
+
+
+@dataclass(frozen=True, slots=True)
+class VersionListing:
+    """Keys in UTF-8 byte order, within a key the newest version first; prefixes share the limit."""
+
+    versions: tuple[ListedVersion, ...]
+    common_prefixes: tuple[str, ...]
+    truncated: bool
+    last_key: str | None
+    last_version: str | None  # None when the last line was a prefix
+    decision_id: str = ""
+    view: str = ""
+    promise: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WriteDigests:
     """What the guard computed over the bytes it was given, for a last check before the commit."""
 
@@ -45,7 +147,7 @@ class Written:
     etag: str
     version_id: str | None
     size: int
-    checksums: Mapping[str, str] = field(default_factory=dict)  # "crc32" -> base64, as S3 spells it
+    checksums: Checksums = NO_CHECKSUMS
     decision_id: str = ""
 
 
@@ -65,6 +167,7 @@ class ListedObject:
     etag: str
     last_modified: int
     owner: str = ""
+    checksums: Checksums = NO_CHECKSUMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +189,7 @@ class ListedPart:
     size: int
     etag: str
     last_modified: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +198,8 @@ class PartListing:
 
     parts: tuple[ListedPart, ...]
     truncated: bool
+    checksum_algorithm: str = ""  # as CreateMultipartUpload named it, lower case; "" when it named none
+    checksum_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +215,7 @@ class UploadListing:
 
     uploads: tuple[ListedUpload, ...]
     truncated: bool
+    common_prefixes: tuple[str, ...] = ()
 
 
 class OpenRead(Protocol):
@@ -127,7 +234,14 @@ class OpenRead(Protocol):
     @property
     def version_id(self) -> str | None: ...
     @property
-    def checksums(self) -> Mapping[str, str]: ...
+    def checksums(self) -> Checksums: ...
+    @property
+    def parts(self) -> Sequence[StoredPart]:
+        """Of an object uploaded in parts and read as it was written (raw, open, writer); of a view always empty."""
+        ...
+
+    @property
+    def tag_count(self) -> int: ...
     @property
     def view(self) -> str: ...
     @property
@@ -151,8 +265,13 @@ class OpenWrite(Protocol):
         """Take the next bytes. The caller may reuse the buffer after this returns."""
         ...
 
-    async def commit(self, check: Callable[[WriteDigests], None] | None = None) -> Written:
-        """Make it durable, run `check` (it raises to refuse), then the one catalog commit that makes it visible."""
+    async def commit(
+        self, check: Callable[[WriteDigests], None] | None = None, checksums: Checksums = NO_CHECKSUMS
+    ) -> Written:
+        """Make it durable, run `check` (it raises to refuse), then the one catalog commit that makes it visible.
+
+        `checksums` were verified by the dialect over these very bytes; they are kept and shown with the object.
+        """
         ...
 
     async def abort(self) -> None: ...
@@ -162,7 +281,9 @@ class OpenPart(Protocol):
     """A part of a multipart upload; as OpenWrite, but committing answers the part's ETag."""
 
     async def write(self, data: Buffer) -> None: ...
-    async def commit(self, check: Callable[[WriteDigests], None] | None = None) -> str: ...
+    async def commit(
+        self, check: Callable[[WriteDigests], None] | None = None, checksums: Checksums = NO_CHECKSUMS
+    ) -> WrittenPart: ...
     async def abort(self) -> None: ...
 
 
@@ -172,7 +293,10 @@ class Guard(Protocol):
     def open_read(
         self, principal: Principal, ref: ObjectRef, *, action: str, require_view: str | None, request_id: str
     ) -> AbstractAsyncContextManager[OpenRead]:
-        """`action` is "read" or "head". Leaving the context records the outcome: complete, or aborted if it raised."""
+        """`action` is "read" or "head". `ref.version_id` is None (the latest), "null" or an id.
+
+        A latest delete marker is NotFound("NoSuchKey") with headers x-amz-delete-marker and x-amz-version-id; a marker
+        named by id is BadRequest("MethodNotAllowed", 405) with the same headers. Leaving the context records the outcome: complete, or aborted if it raised."""
         ...
 
     def open_write(
@@ -184,9 +308,76 @@ class Guard(Protocol):
         user_metadata: Mapping[str, str],
         condition: WriteCondition | None,
         request_id: str,
+        tags: Mapping[str, str] | None = None,
     ) -> AbstractAsyncContextManager[OpenWrite]: ...
 
-    async def delete(self, principal: Principal, ref: ObjectRef, request_id: str) -> Deleted: ...
+    async def delete(
+        self, principal: Principal, ref: ObjectRef, request_id: str, condition: DeleteCondition | None = None
+    ) -> Deleted:
+        """Without a version: a marker where versions are kept, else gone. With one: exactly that version, for good."""
+        ...
+
+    async def copy_object(
+        self,
+        principal: Principal,
+        source: ObjectRef,
+        target: ObjectRef,
+        *,
+        content_type: str | None,
+        user_metadata: Mapping[str, str] | None,
+        tags: Mapping[str, str] | None,
+        check_source: CheckSource | None,
+        condition: WriteCondition | None,
+        checksum_algorithm: str,
+        request_id: str,
+    ) -> Copied:
+        """None for metadata (with content type) or tags: the source's own. Inside a dataset no byte is re-encrypted.
+
+        `checksum_algorithm` "" keeps the source's checksums; another name has them computed. Copying an object onto
+        itself without changing anything is the dialect's to refuse.
+        """
+        ...
+
+    async def copy_part(
+        self,
+        principal: Principal,
+        source: ObjectRef,
+        span: tuple[int, int] | None,
+        target: ObjectRef,
+        upload_id: str,
+        part_number: int,
+        *,
+        check_source: CheckSource | None,
+        request_id: str,
+    ) -> Copied:
+        """`span` is [start, stop) of the source as the caller sees it; outside it: BadRequest("InvalidRange", 416)."""
+        ...
+
+    async def get_tags(self, principal: Principal, ref: ObjectRef, request_id: str) -> Tags: ...
+    async def put_tags(self, principal: Principal, ref: ObjectRef, tags: Mapping[str, str], request_id: str) -> Tags:
+        """All tags at once; {} removes them. The dialect has checked S3's limits."""
+        ...
+
+    async def get_versioning(self, principal: Principal, dataset: DatasetRef) -> str:
+        """off | enabled | suspended"""
+        ...
+
+    async def set_versioning(self, principal: Principal, dataset: DatasetRef, state: str, request_id: str) -> None: ...
+
+    async def list_versions(
+        self,
+        principal: Principal,
+        dataset: DatasetRef,
+        *,
+        prefix: str,
+        delimiter: str,
+        after_key: str,
+        after_version: str,
+        limit: int,
+        request_id: str,
+    ) -> VersionListing:
+        """What follows (`after_key`, `after_version`); `after_version` "" means after every version of that key."""
+        ...
 
     async def list_objects(
         self,
@@ -219,6 +410,9 @@ class Guard(Protocol):
         content_type: str,
         user_metadata: Mapping[str, str],
         request_id: str,
+        tags: Mapping[str, str] | None = None,
+        checksum_algorithm: str = "",
+        checksum_type: str = "",
     ) -> str: ...
 
     def open_part(
@@ -230,11 +424,13 @@ class Guard(Protocol):
         principal: Principal,
         ref: ObjectRef,
         upload_id: str,
-        parts: Sequence[tuple[int, str]],
+        parts: Sequence[CompletedPart],
         condition: WriteCondition | None,
         request_id: str,
+        checksums: Checksums = NO_CHECKSUMS,
+        size: int | None = None,
     ) -> Written:
-        """Parts ascending by number. Repeating a successful completion with the same parts succeeds with its answer."""
+        """Parts ascending by number. `checksums` and `size` are what the caller says of the whole object: verified. Repeating a successful completion with the same parts succeeds with its answer."""
         ...
 
     async def abort_upload(self, principal: Principal, ref: ObjectRef, upload_id: str, request_id: str) -> None: ...
@@ -244,5 +440,6 @@ class Guard(Protocol):
     ) -> PartListing: ...
 
     async def list_uploads(
-        self, principal: Principal, dataset: DatasetRef, *, prefix: str, after_key: str, after_upload: str, limit: int
+        self, principal: Principal, dataset: DatasetRef, *, prefix: str, after_key: str, after_upload: str, limit: int,
+        delimiter: str = "",
     ) -> UploadListing: ...

@@ -1,0 +1,13 @@
+"""Migration 3: epoch states, approvals, shredding.
+
+Revision ID: 0003
+"""
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass

@@ -164,7 +164,7 @@ class GatewayWorld:
     def __init__(
         self, directory: Path, *, store: Store | None = None, posture: str = "development", **registry: Any
     ) -> None:
-        self.clock = Clock()
+        self.clock = self._clock()
         self.directory = directory
         self.path = directory / "catalog.sqlite3"
         self.executor = ThreadPoolExecutor(2)
@@ -181,6 +181,9 @@ class GatewayWorld:
             ZoneEntry("fr", "fr", "https://s3.fr.example", "https://api.fr.example"),
         ))  # fmt: skip
         self._worker(posture, registry)
+        self._populate()
+
+    def _populate(self) -> None:
         self.steward = self.person("steward", "stewardship", "steward", kind="service")
         self.analyst = self.person("analyst", "analytics", "analyst")
         self.trainer = self.person("trainer", "claims-risk-model", "trainer", kind="workload")
@@ -192,8 +195,8 @@ class GatewayWorld:
 
     def _keys(self, keys: Path, posture: str) -> None:
         LocalProvider.initialise(keys, "de")
-        self.signer = ZoneSigner.generate()
-        self.ledger = FakeLedger(ZONE, self.signer.sign, now_ms=self.clock)
+        self.signer = self._signer()
+        self.ledger = self._ledger()
         self.provider_calls: list[tuple[str, str]] = []
         providers = {
             kind: CountingProvider(LocalProvider.connect(keys, kind), kind.value, self.provider_calls)
@@ -201,9 +204,7 @@ class GatewayWorld:
         }
         self.provider_raw, self.provider_view = providers[KeyClass.RAW], providers[KeyClass.VIEW]
         zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
-        shutil.copy(_empty_catalog(), self.path)
-        database = Database(sqlite_url(self.path))
-        self.catalog = Catalog(database, RowSeal(zone_secrets.derived("catalog-mac")), self.clock, TENANT)
+        self.catalog = Catalog(self._database(), RowSeal(zone_secrets.derived("catalog-mac")), self.clock, TENANT)
         self.broker = Broker(BrokerParts(
             policy=ReleasePolicy(tenant=TENANT, zone=ZONE, posture=posture, freshness_ms=FRESHNESS_MS),
             provider_raw=self.provider_raw, provider_view=self.provider_view, secrets=zone_secrets,
@@ -212,6 +213,21 @@ class GatewayWorld:
             record=self._record_refusal, clock=self.clock,
         ))  # fmt: skip
         self.hello = self.broker.hello()
+
+    # What a world that outlives its process (tests/fault/crash) brings of its own.
+
+    def _clock(self) -> Clock:
+        return Clock()
+
+    def _signer(self) -> ZoneSigner:
+        return ZoneSigner.generate()
+
+    def _ledger(self) -> Any:
+        return FakeLedger(ZONE, self.signer.sign, now_ms=self.clock)
+
+    def _database(self) -> Database:
+        shutil.copy(_empty_catalog(), self.path)
+        return Database(sqlite_url(self.path))
 
     def _worker(self, posture: str, registry: dict[str, Any]) -> None:
         """The parts of one front worker, as `gateway.processes.front` puts them together."""

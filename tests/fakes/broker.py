@@ -28,7 +28,7 @@ from vault.broker.types import Attested, GeneratedKey, Grant
 from vault.errors import Refused
 from vault.keys.hierarchy import KeyScope
 from vault.keys.local import LocalProvider
-from vault.keys.provider import EpochState, KeyClass, KeyProvider, ProviderLocation
+from vault.keys.provider import Destruction, EpochStatus, KeyClass, KeyProvider, ProviderLocation
 from vault.keys.secrets import record_hash
 from vault.keys.zone_secrets import ZoneSecrets
 
@@ -56,10 +56,22 @@ class CountingProvider:
     def unwrap(self, epoch_id: str, wrapped: bytes, context: bytes) -> bytes:
         return self._do("unwrap", lambda: self._provider.unwrap(epoch_id, wrapped, context))
 
-    def destroy(self, epoch_id: str) -> None:
-        self._do("destroy", lambda: self._provider.destroy(epoch_id))
+    def disable(self, epoch_id: str) -> None:
+        self._do("disable", lambda: self._provider.disable(epoch_id))
 
-    def status(self, epoch_id: str) -> EpochState:
+    def enable(self, epoch_id: str) -> None:
+        self._do("enable", lambda: self._provider.enable(epoch_id))
+
+    def schedule_destruction(self, epoch_id: str, days: int, now_ms: int) -> Destruction:
+        return self._do("schedule", lambda: self._provider.schedule_destruction(epoch_id, days, now_ms))
+
+    def cancel_destruction(self, epoch_id: str) -> None:
+        self._do("cancel", lambda: self._provider.cancel_destruction(epoch_id))
+
+    def destroy(self, epoch_id: str) -> Destruction:
+        return self._do("destroy", lambda: self._provider.destroy(epoch_id))
+
+    def status(self, epoch_id: str) -> EpochStatus:
         return self._provider.status(epoch_id)
 
     def location(self) -> ProviderLocation:

@@ -166,7 +166,7 @@ def test_destroyed_epoch_ends_every_key_under_it_within_a_minute(world: BrokerWo
     session = world.attested_session()
     (epoch,) = world.catalog.epochs.values()
     world.provider_raw.destroy(epoch.epoch_id)
-    assert world.provider_raw.status(epoch.epoch_id) is EpochState.DESTROYED
+    assert world.provider_raw.status(epoch.epoch_id).state is EpochState.DESTROYED
     world.clock.advance(60_000)
     with pytest.raises(Refused, match=r"key\.destroyed"):
         world.broker.unwrap(world.scope(), version, key.wrapped, world.grant(version, session.session_id))

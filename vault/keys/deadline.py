@@ -12,7 +12,7 @@ from threading import Semaphore, Thread
 from typing import Generic, TypeVar
 
 from vault.errors import Unavailable
-from vault.keys.provider import EpochState, KeyClass, KeyProvider, ProviderLocation
+from vault.keys.provider import Destruction, EpochStatus, KeyClass, KeyProvider, ProviderLocation
 
 BUDGET_SECONDS = 0.25
 CALLS_AT_ONCE = 16
@@ -38,10 +38,22 @@ class DeadlineProvider:
     def unwrap(self, epoch_id: str, wrapped: bytes, context: bytes) -> bytes:
         return self._within_budget(lambda: self._provider.unwrap(epoch_id, wrapped, context))
 
-    def destroy(self, epoch_id: str) -> None:
-        self._within_budget(lambda: self._provider.destroy(epoch_id))
+    def disable(self, epoch_id: str) -> None:
+        self._within_budget(lambda: self._provider.disable(epoch_id))
 
-    def status(self, epoch_id: str) -> EpochState:
+    def enable(self, epoch_id: str) -> None:
+        self._within_budget(lambda: self._provider.enable(epoch_id))
+
+    def schedule_destruction(self, epoch_id: str, days: int, now_ms: int) -> Destruction:
+        return self._within_budget(lambda: self._provider.schedule_destruction(epoch_id, days, now_ms))
+
+    def cancel_destruction(self, epoch_id: str) -> None:
+        self._within_budget(lambda: self._provider.cancel_destruction(epoch_id))
+
+    def destroy(self, epoch_id: str) -> Destruction:
+        return self._within_budget(lambda: self._provider.destroy(epoch_id))
+
+    def status(self, epoch_id: str) -> EpochStatus:
         return self._within_budget(lambda: self._provider.status(epoch_id))
 
     def location(self) -> ProviderLocation:

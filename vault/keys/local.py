@@ -2,6 +2,8 @@
 
     <directory>/credentials/{raw,view}.credential      32 random bytes each, 0600
     <directory>/epochs/<epoch id>.key                  one byte naming the class || sealed blob of 32 bytes
+    <directory>/epochs/<epoch id>.disabled             empty: wraps and unwraps nothing while it is there
+    <directory>/epochs/<epoch id>.pending              until when (ms, decimal) destruction may be cancelled
     <directory>/epochs/<epoch id>.destroyed            what destruction leaves, so that a name is never reused
     <directory>/location                               the jurisdiction somebody wrote there: self-reported
 
@@ -9,15 +11,23 @@ The class byte gives a clear refusal early; the floor is the seal, whose key is 
 whose context names class and epoch: swapping bytes or files between classes opens nothing.
 """
 
-import re
 from pathlib import Path
 
-from vault.errors import Malformed, NotFound, Refused, Unavailable
+from vault.errors import Broken, Conflict, Malformed, NotFound, Refused, Unavailable
 from vault.keys.durable import create_durable, erase_durable, make_private_directory
-from vault.keys.provider import EpochState, KeyClass, KeyProvider, ProviderLocation
+from vault.keys.provider import (
+    Destruction,
+    EpochState,
+    EpochStatus,
+    KeyClass,
+    KeyProvider,
+    ProviderLocation,
+    checked_epoch_id,
+    pending_until,
+    refuse_unless_active,
+)
 from vault.keys.secrets import KEY_BYTES, SecretBytes, new_key, open_blob, seal_blob
 
-_EPOCH_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CLASS_BYTE = {KeyClass.RAW: b"R", KeyClass.VIEW: b"V"}
 
 
@@ -68,7 +78,7 @@ class LocalProvider:
     def create_epoch(self, epoch_id: str, key_class: KeyClass) -> None:
         if key_class is not self._key_class:
             raise Refused("key.class", f"this credential is for {self._key_class} keys")
-        if self.status(epoch_id) is not EpochState.UNKNOWN:
+        if self.status(epoch_id).state is not EpochState.UNKNOWN:
             raise Refused("key.exists", epoch_id)
         sealed = seal_blob(self._credential, new_key(), _epoch_context(self._key_class, epoch_id))
         if not create_durable(self._key_path(epoch_id), _CLASS_BYTE[key_class] + sealed):
@@ -84,19 +94,49 @@ class LocalProvider:
         except Malformed as error:
             raise Refused("key.context", epoch_id) from error
 
-    def destroy(self, epoch_id: str) -> None:
-        if self.status(epoch_id) is EpochState.ACTIVE:
-            self._open_epoch(epoch_id)  # a view credential must not be able to shred raw data either
-        elif self.status(epoch_id) is EpochState.UNKNOWN:
-            raise NotFound("key.unknown", epoch_id)
-        # The mark first: a crash between the two leaves a key that is refused and erased on the next call.
-        create_durable(self._mark_path(epoch_id), b"")
-        erase_durable(self._key_path(epoch_id))
+    def disable(self, epoch_id: str) -> None:
+        self._refuse_pending(self._owned(epoch_id), epoch_id)
+        create_durable(self._mark_path(epoch_id, "disabled"), b"")
 
-    def status(self, epoch_id: str) -> EpochState:
-        if self._mark_path(epoch_id).exists():
-            return EpochState.DESTROYED
-        return EpochState.ACTIVE if self._key_path(epoch_id).exists() else EpochState.UNKNOWN
+    def enable(self, epoch_id: str) -> None:
+        self._refuse_pending(self._owned(epoch_id), epoch_id)
+        erase_durable(self._mark_path(epoch_id, "disabled"))
+
+    def schedule_destruction(self, epoch_id: str, days: int, now_ms: int) -> Destruction:
+        until = pending_until(days, now_ms)
+        status = self._owned(epoch_id, destroyed_too=True)
+        if status.state is EpochState.DESTROYED:
+            return Destruction("destroyed")
+        create_durable(self._mark_path(epoch_id, "pending"), str(until).encode("ascii"))
+        return Destruction("pending", self.status(epoch_id).until_ms)
+
+    def cancel_destruction(self, epoch_id: str) -> None:
+        state = self._owned(epoch_id).state
+        if state is EpochState.ACTIVE:
+            raise Conflict("key.not-pending", epoch_id)
+        # Disabled first: a crash between the two must not leave an active key that somebody wanted destroyed.
+        create_durable(self._mark_path(epoch_id, "disabled"), b"")
+        erase_durable(self._mark_path(epoch_id, "pending"))
+
+    def destroy(self, epoch_id: str) -> Destruction:
+        self._owned(epoch_id, destroyed_too=True)  # a view credential must not be able to shred raw data either
+        # The mark first: a crash between the two leaves a key that is refused and erased on the next call.
+        create_durable(self._mark_path(epoch_id, "destroyed"), b"")
+        erase_durable(self._key_path(epoch_id))
+        return Destruction("destroyed")
+
+    def status(self, epoch_id: str) -> EpochStatus:
+        if self._mark_path(epoch_id, "destroyed").exists():
+            return EpochStatus(EpochState.DESTROYED)
+        if not self._key_path(epoch_id).exists():
+            return EpochStatus(EpochState.UNKNOWN)
+        try:
+            return EpochStatus(EpochState.PENDING, int(self._mark_path(epoch_id, "pending").read_text("ascii")))
+        except FileNotFoundError:
+            disabled = self._mark_path(epoch_id, "disabled").exists()
+            return EpochStatus(EpochState.DISABLED if disabled else EpochState.ACTIVE)
+        except ValueError as error:
+            raise Broken("key.file", f"{epoch_id}.pending holds no date") from error
 
     def location(self) -> ProviderLocation:
         return LocalWhereabouts(self._directory).location()
@@ -104,9 +144,26 @@ class LocalProvider:
     def __repr__(self) -> str:
         return f"<LocalProvider {self._key_class} {self._directory}>"
 
+    def _owned(self, epoch_id: str, *, destroyed_too: bool = False) -> EpochStatus:
+        """The state of an epoch that this credential opens, whatever that state is."""
+        status = self.status(epoch_id)
+        if status.state is EpochState.DESTROYED:
+            if not destroyed_too:
+                raise Refused("key.destroyed", epoch_id)
+        else:
+            self._open_key(epoch_id)
+        return status
+
+    @staticmethod
+    def _refuse_pending(status: EpochStatus, epoch_id: str) -> None:
+        if status.state is EpochState.PENDING:
+            raise Refused("key.pending", epoch_id)
+
     def _open_epoch(self, epoch_id: str) -> SecretBytes:
-        if self.status(epoch_id) is EpochState.DESTROYED:
-            raise Refused("key.destroyed", epoch_id)
+        refuse_unless_active(self.status(epoch_id).state, epoch_id)
+        return self._open_key(epoch_id)
+
+    def _open_key(self, epoch_id: str) -> SecretBytes:
         try:
             content = self._key_path(epoch_id).read_bytes()
         except FileNotFoundError as error:
@@ -121,16 +178,10 @@ class LocalProvider:
             raise Refused("key.class", "the epoch key does not open under this credential") from error
 
     def _key_path(self, epoch_id: str) -> Path:
-        return self._directory / "epochs" / f"{_checked(epoch_id)}.key"
+        return self._directory / "epochs" / f"{checked_epoch_id(epoch_id)}.key"
 
-    def _mark_path(self, epoch_id: str) -> Path:
-        return self._directory / "epochs" / f"{_checked(epoch_id)}.destroyed"
-
-
-def _checked(epoch_id: str) -> str:
-    if not _EPOCH_ID.fullmatch(epoch_id):  # it becomes a file name: no separators, no dots
-        raise Refused("key.name")
-    return epoch_id
+    def _mark_path(self, epoch_id: str, mark: str) -> Path:
+        return self._directory / "epochs" / f"{checked_epoch_id(epoch_id)}.{mark}"
 
 
 def _credential_path(directory: Path, key_class: KeyClass) -> Path:

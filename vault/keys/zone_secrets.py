@@ -55,7 +55,7 @@ class ZoneSecrets:
     def _load_or_create(self, name: str) -> SecretBytes:
         path, epoch_id, context = self._directory / f"{name}.wrapped", _epoch_id(name), _context(name)
         if not path.exists():
-            if self._provider.status(epoch_id) is EpochState.UNKNOWN:
+            if self._provider.status(epoch_id).state is EpochState.UNKNOWN:
                 self._provider.create_epoch(epoch_id, KeyClass.RAW)
             # A crash may leave the epoch without the file: wrapping under it again is harmless.
             create_durable(path, self._provider.wrap(epoch_id, new_key(), context))

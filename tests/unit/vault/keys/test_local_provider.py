@@ -74,7 +74,7 @@ def test_view_credential_makes_wraps_and_destroys_nothing_raw(raw: KeyProvider, 
     with pytest.raises(Refused, match=r"key\.class"):
         view.destroy("e1")
     assert raw.unwrap("e1", wrapped, b"") == KEY
-    assert raw.status("e0") is EpochState.UNKNOWN
+    assert raw.status("e0").state is EpochState.UNKNOWN
 
 
 def test_provider_under_one_credential_never_reads_the_other(directory: Path) -> None:
@@ -110,7 +110,7 @@ def test_destroyed_epoch_opens_nothing_ever_again(directory: Path, raw: KeyProvi
     raw.create_epoch("e1", KeyClass.RAW)
     wrapped = raw.wrap("e1", KEY, b"")
     raw.destroy("e1")
-    assert raw.status("e1") is EpochState.DESTROYED
+    assert raw.status("e1").state is EpochState.DESTROYED
     assert not (directory / "epochs" / "e1.key").exists()
     for attempt in (raw, LocalProvider.connect(directory, KeyClass.RAW)):
         with pytest.raises(Refused, match=r"key\.destroyed"):
@@ -138,7 +138,7 @@ def test_unknown_epoch_is_not_found(raw: KeyProvider) -> None:
     for call in (lambda: raw.unwrap("e1", b"", b""), lambda: raw.destroy("e1")):
         with pytest.raises(NotFound, match=r"key\.unknown"):
             call()
-    assert raw.status("e1") is EpochState.UNKNOWN
+    assert raw.status("e1").state is EpochState.UNKNOWN
 
 
 def test_epoch_is_never_made_twice(raw: KeyProvider) -> None:

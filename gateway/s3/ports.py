@@ -27,7 +27,8 @@ class WriteCondition:
     """A precondition to be checked atomically with the commit, never before it only."""
 
     if_none_match: bool = False  # If-None-Match: *  (the key must not exist)
-    if_match: str | None = None  # the ETag the key must have now
+    if_match: str | None = None  # the ETag the key must have now, or "*": the key must exist
+    if_none_match_etag: str | None = None  # the ETag the key must not have now; an absent key passes
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ _JSON_COLUMNS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
     "contract_version": {"document": _object},
     "object_version": {"checksums": _object, "placement": _list},
     "extent": {"columns": _list},
+    "key_request": {"document": _object, "plan": _object, "result": _object, "progress": _object},
     "upload": {"wrapped": _object, "completed": _object},
     "part": {"checksums": _object},
     "snapshot": {"change": _object},
@@ -104,6 +105,9 @@ DATASET = Mapper(tables.dataset, rows.DatasetRow)
 CONTRACT = Mapper(tables.contract_version, rows.ContractRow)
 EPOCH = Mapper(tables.epoch_key, rows.EpochRow)
 GROUP = Mapper(tables.key_group, rows.GroupRow)
+KEY_WRAP = Mapper(tables.key_wrap, rows.KeyWrapRow)
+KEY_REQUEST = Mapper(tables.key_request, rows.KeyRequestRow)
+ERASURE = Mapper(tables.erasure, rows.ErasureRow)
 VERSION = Mapper(tables.object_version, rows.VersionRow)
 EXTENT = Mapper(tables.extent, rows.ExtentRow)
 MANIFEST = Mapper(tables.manifest_generation, rows.ManifestRow)

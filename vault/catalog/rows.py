@@ -100,10 +100,14 @@ class EpochRow:
     epoch: int
     state: str
     created_at: int
+    state_at: int = 0
+    destroy_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
+    """`state` open | closed | erased."""
+
     tenant: str
     group_id: str
     dataset_id: str
@@ -111,6 +115,57 @@ class GroupRow:
     epoch_id: str
     wrapped: bytes
     objects: int
+    created_at: int
+    state: str = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWrapRow:
+    """The wrap of one subject's object key that holds now."""
+
+    tenant: str
+    subject: str
+    dataset_id: str
+    key_class: str
+    group_id: str
+    wrapped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequestRow:
+    """One order about keys and how far it is. All but `progress` and `updated_at` is under the broker's seal."""
+
+    tenant: str
+    request_id: str
+    dataset_id: str
+    action: str
+    document: Json
+    request_sha256: str
+    state: str
+    requested_by: str
+    approved_by: str
+    approval: str
+    created_at: int
+    expires_at: int
+    execute_at: int
+    step: str
+    plan: Json
+    result: Json
+    progress: Json
+    updated_at: int
+    broker_seal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRow:
+    """An erasure certificate and the zone key's signature over its bytes."""
+
+    tenant: str
+    request_id: str
+    dataset_id: str
+    state: str
+    certificate: str
+    signature: bytes
     created_at: int
 
 

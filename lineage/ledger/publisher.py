@@ -7,7 +7,7 @@ to go on from one that contradicts the signed checkpoint.
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lineage.errors import Broken, LineageError
@@ -31,8 +31,8 @@ class Publisher:
     def __init__(
         self, directory: Path, origin: str, *, sign: Sign, public_key: bytes, verify: Verify, sync: Sync = os.fdatasync
     ) -> None:
+        self.origin = origin
         self._directory = directory
-        self._origin = origin
         self._sign = sign
         self._public_key = public_key
         self._sync = sync
@@ -57,16 +57,19 @@ class Publisher:
             self._tiles.add(self._frontier.append(leaf))
             self._index.add(encode_record(entry_id, offset))
 
-    def publish(self) -> Checkpoint:
-        """Cover everything added. OSError leaves the old checkpoint standing; a later call continues."""
+    def publish(self, endorse: Callable[[Checkpoint], bytes] | None = None) -> Checkpoint:
+        """Cover everything added. OSError leaves the old checkpoint standing; a later call continues.
+
+        `endorse` gives the note to store in the place of our own signature, or raises: then, too, the old one stands.
+        """
         with self._adding:
-            head = Checkpoint(self._origin, self._frontier.size, self._frontier.root())
+            head = Checkpoint(self.origin, self._frontier.size, self._frontier.root())
             self._tiles.take()
             self._index.take()
         if head.size != self.published.size:
             self._tiles.flush()
             self._index.flush()
-            self._write(head)
+            self._write(head, endorse(head) if endorse is not None else None)
         return self.published
 
     def check(self, recent: Iterable[Stored]) -> list[Stored]:
@@ -89,16 +92,17 @@ class Publisher:
                 raise Broken("ledger.checkpoint", "there are entries and no checkpoint")
             level_path(self._directory, 0).touch(mode=0o600)
             index_path(self._directory).touch(mode=0o600)
-            return self._write(Checkpoint(self._origin, 0, self._frontier.root()))
+            return self._write(Checkpoint(self.origin, 0, self._frontier.root()))
         try:
-            checkpoint = open_checkpoint(path.read_bytes(), self._origin, self._public_key, verify)
+            checkpoint = open_checkpoint(path.read_bytes(), self.origin, self._public_key, verify)
         except LineageError as error:
             raise Broken("ledger.checkpoint", str(error)) from error
         self._load(checkpoint)
         return checkpoint
 
-    def _write(self, checkpoint: Checkpoint) -> Checkpoint:
-        replace_file(self._directory / CHECKPOINT, sign_checkpoint(checkpoint, self._public_key, self._sign))
+    def _write(self, checkpoint: Checkpoint, note: bytes | None = None) -> Checkpoint:
+        signed = note if note is not None else sign_checkpoint(checkpoint, self._public_key, self._sign)
+        replace_file(self._directory / CHECKPOINT, signed)
         self.published = checkpoint
         return checkpoint
 

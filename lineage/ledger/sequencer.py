@@ -23,7 +23,7 @@ from lineage.ledger.entry import decode_entry, leaf_hash
 from lineage.ledger.log import SEGMENT_BYTES, Stored, Sync
 from lineage.ledger.promise import signed_bytes
 from lineage.ledger.signature import Sign, Verify
-from lineage.ledger.writer import LedgerWriter, Request, open_ledger
+from lineage.ledger.writer import Request, Writer, open_ledger
 
 MAX_BATCH_ENTRIES = 256
 MAX_BATCH_BYTES = 4 << 20
@@ -55,11 +55,19 @@ async def serve(
         origin=origin, now_ms=now_ms, sync=sync, segment_bytes=segment_bytes,
     )  # fmt: skip
     with opening as ledger:
-        await _Sequencer(ledger, checkpoint_seconds).run(Path(socket_path), ready, stop or asyncio.Event())
+        await serve_writer(socket_path, ledger, checkpoint_seconds=checkpoint_seconds, ready=ready, stop=stop)
+
+
+async def serve_writer(
+    socket_path: str | Path, ledger: Writer, *, checkpoint_seconds: float = 0.5,
+    ready: Callable[[], None] | None = None, stop: asyncio.Event | None = None,
+) -> None:  # fmt: skip
+    """As `serve`, on a ledger that is open already."""
+    await _Sequencer(ledger, checkpoint_seconds).run(Path(socket_path), ready, stop or asyncio.Event())
 
 
 class _Sequencer:
-    def __init__(self, ledger: LedgerWriter, checkpoint_seconds: float) -> None:
+    def __init__(self, ledger: Writer, checkpoint_seconds: float) -> None:
         self._ledger = ledger
         self._period = checkpoint_seconds
         self._queue: list[Waiting] = []
@@ -146,7 +154,7 @@ class _Sequencer:
         ledger = self._ledger
         for number, (waiting, on_disk) in enumerate(zip(batch, stored, strict=True), 1):
             leaf = leaf_hash(on_disk.entry)
-            ledger.publisher.add(leaf, waiting.entry_id, on_disk.offset)
+            ledger.committed(leaf, waiting.entry_id, on_disk)
             signature = ledger.sign(signed_bytes(ledger.zone, on_disk.index, leaf.hex(), at))
             waiting.link.answer(frames.promised(waiting.request_id, on_disk.index, at, signature))
             if number % SLICE == 0:
@@ -155,7 +163,7 @@ class _Sequencer:
     async def _publish_forever(self, executor: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         while not self._ending.is_set():
-            if self._ledger.publisher.waiting:
+            if self._ledger.waiting:
                 await loop.run_in_executor(executor, self._ledger.publish)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), self._period)

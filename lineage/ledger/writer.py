@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lineage.errors import Broken, Unavailable
 from lineage.ledger.checkpoint import origin_of
@@ -26,6 +27,23 @@ class Request:
     entry: bytes
     entry_id: str
     sealed: bytes
+
+
+class Writer(Protocol):
+    """What the sequencer writes to: files of this host, or the log that several hosts share (lineage.ledger.shared)."""
+
+    zone: str
+
+    def sign(self, message: bytes, /) -> bytes: ...
+
+    def commit(self, batch: Sequence[Request]) -> tuple[int, list[Stored]]: ...
+
+    def committed(self, leaf: bytes, entry_id: str, stored: Stored) -> None: ...
+
+    @property
+    def waiting(self) -> bool: ...
+
+    def publish(self) -> None: ...
 
 
 @dataclass
@@ -53,6 +71,15 @@ class LedgerWriter:
                 raise Unavailable("ledger.full", f"decision store: {error.strerror}") from error
         return at, self.log.append([request.entry for request in batch], at)
 
+    def committed(self, leaf: bytes, entry_id: str, stored: Stored) -> None:
+        """The tree takes in what `commit` stored, in its order."""
+        self.publisher.add(leaf, entry_id, stored.offset)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `publish` has something to do."""
+        return self.publisher.waiting > 0
+
     def publish(self) -> None:
         """A full disk is tried again; any other failure is Broken."""
         try:
@@ -77,7 +104,7 @@ def open_ledger(
 
     Raises Unavailable("ledger.locked") when another sequencer runs, Broken when the stored tree fails its check.
     """
-    with _lock(directory):
+    with ledger_lock(directory):
         publisher = Publisher(
             directory, origin or origin_of(zone), sign=sign, public_key=public_key, verify=verify, sync=sync
         )
@@ -94,7 +121,8 @@ def open_ledger(
 
 
 @contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[None]:
+def ledger_lock(directory: Path) -> Iterator[None]:
+    """One process a directory, for as long as the block lasts. Raises Unavailable("ledger.locked")."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

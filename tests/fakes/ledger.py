@@ -39,8 +39,8 @@ def answer_lost(when: str, entry: Mapping[str, Any]) -> None:
 class LedgerKey:
     """A real Ed25519 key, with the two callables the ledger takes by injection."""
 
-    def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.generate()
+    def __init__(self, seed: bytes | None = None) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed) if seed else Ed25519PrivateKey.generate()
         self.public_key = self._key.public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:

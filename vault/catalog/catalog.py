@@ -10,6 +10,7 @@ does not hold.
 
 from typing import Self
 
+from vault.catalog.key_requests import KeyRequests
 from vault.catalog.keys import Keys
 from vault.catalog.listing import Listing
 from vault.catalog.outlets import Outlets
@@ -21,7 +22,7 @@ from vault.catalog.views import Views
 from vault.catalog.zones import Zones
 
 
-class Catalog(Views, Uploads, Listing, Sessions, Runs, Principals, Keys, Zones, Outlets):
+class Catalog(Views, Uploads, Listing, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets):
     """See the sections, one file each, for the calls."""
 
     def for_tenant(self, tenant: str) -> Self:

@@ -221,6 +221,7 @@ def test_one_epoch_is_active_and_groups_fill_to_their_limit(catalog: Catalog) ->
 
 
 def test_groups_reserved_by_several_at_once_never_pass_the_limit(catalog: Catalog) -> None:
+    catalog.add_epoch(epoch_id="e", dataset_id="d", key_class="raw", epoch=1)
     catalog.add_group(group_id="g", dataset_id="d", key_class="raw", epoch_id="e", wrapped=b"w", objects=0)
     found: list[object] = []
     threads = [

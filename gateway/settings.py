@@ -42,10 +42,17 @@ class Settings(BaseSettings):
     )
 
     catalog_url: str = Field("", description="SQLAlchemy URL; empty = SQLite in the state directory")
-    store_url: str = Field("", description="file:///DIR or s3://BUCKET?endpoint=…&region=…; empty = files, embedded")
+    ledger_url: str = Field(
+        "", repr=False, description="PostgreSQL URL of a ledger that several gateways write; empty = files of this host"
+    )
+    store_url: str = Field(
+        "", description="file:///DIR, s3://BUCKET?endpoint=…&region=… or minio://…; empty = files, embedded"
+    )
     store_access_key: str = Field("", description="access key of an S3 store")
     store_secret_key: str = Field("", repr=False, description="secret key of an S3 store")
     store_ca: Path | None = Field(None, description="PEM authorities an https store is checked against; empty = public")
+    store_networks: str = Field("", description="address ranges (CIDR, by comma) of the store; empty = public, https")
+    store_pins: str = Field("", description="SHA-256 (hex, by comma) of public keys the store's certificate may have")
 
     engine: Literal["regorus", "opa"] = Field("regorus", description="doctrine engine: embedded child or OPA server")
     opa_url: str = Field("http://127.0.0.1:8181", description="OPA server of engine=opa")

@@ -1,4 +1,4 @@
-"""A duty: something one replica at a time does again and again, under a leased row with a rising fence.
+"""A duty: something done again and again. Shared ones by one replica at a time, under a leased row with a rising fence.
 
 When the holder dies its lease runs out and another replica takes over; a late holder finds its fence gone.
 """
@@ -24,11 +24,13 @@ log = structlog.get_logger("jobs")
 
 @dataclass(frozen=True)
 class Duty:
-    """`step` does one round and must be safe to repeat; `interval` seconds lie between rounds."""
+    """`step` does one round and must be safe to repeat; `interval` seconds lie between rounds. One that is not `shared`
+    is every replica's own and needs no lease."""
 
     kind: str
     interval: float
     step: Callable[[], None]
+    shared: bool = True
 
 
 class DutyThread(threading.Thread):
@@ -46,16 +48,19 @@ class DutyThread(threading.Thread):
     def run(self) -> None:
         leased: JobRow | None = None
         while not self._ending.is_set():
+            ours = not self._duty.shared
             try:
-                leased = self._hold(leased)
-                if leased is not None:
+                if self._duty.shared:
+                    leased = self._hold(leased)
+                    ours = leased is not None
+                if ours:
                     self._duty.step()
             except (VaultError, LineageError) as error:
                 log.warning("duty waits", kind=self._duty.kind, reason=error.reason)
             except Exception:  # the outermost handler of this thread: the duty must go on being tried
                 log.exception("duty failed", kind=self._duty.kind)
             interval = self._duty.interval
-            self._ending.wait(interval if leased is not None else min(interval, _TAKEOVER_SECONDS))
+            self._ending.wait(interval if ours else min(interval, _TAKEOVER_SECONDS))
         if leased is not None:
             self._give_back(leased)
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import secrets
 
 from gateway.identity.static_key import read_static_key
 from gateway.identity.tokens import static_secret
@@ -11,6 +12,7 @@ from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
 from vault.catalog.seal import RowSeal
+from vault.keys.durable import create_durable
 from vault.keys.local import LocalProvider
 from vault.keys.provider import KeyClass
 from vault.keys.signing import ZoneSigner
@@ -33,11 +35,12 @@ def run_init(settings: Settings) -> int:
     keys = settings.zone_dir / "keys"
     LocalProvider.initialise(keys, settings.jurisdiction)  # changes nothing that is there; the folder may be a mount
     zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
-    ZoneSigner.load_or_create(settings.signing_key_path)
+    signer = ZoneSigner.load_or_create(settings.signing_key_path)
     initialise_store(settings)
     database = Database(settings.catalog_location)
     database.upgrade()
     catalog = Catalog(database, RowSeal(zone_secrets.derived("catalog-mac")), now_ms, tenant=settings.tenant)
+    catalog.claim_ledger(settings.zone, _ledger_place(settings, signer.public_key))
     static_key = read_static_key(settings.static_key_path, create=True)
     made = {}
     for name, (kind, roles, purpose) in FIRST.items():
@@ -51,3 +54,18 @@ def run_init(settings: Settings) -> int:
     catalog.close()
     print(json.dumps(made))
     return 0
+
+
+def _ledger_place(settings: Settings, public_key: bytes) -> str:
+    """Which ledger this gateway writes: the shared one's own id, or one that lies beside the files of this host."""
+    if settings.ledger_url:
+        from lineage.ledger.postgresql import SharedLog
+
+        shared = SharedLog(settings.ledger_url, settings.zone, public_key, durable=settings.posture == "production")
+        try:
+            return f"postgresql:{shared.initialise()}"
+        finally:
+            shared.close()
+    named = settings.zone_dir / "ledger.id"
+    create_durable(named, secrets.token_hex(16).encode())
+    return f"files:{named.read_text()}"

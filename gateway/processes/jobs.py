@@ -1,9 +1,11 @@
 """The jobs process: the ledger's sequencer, and the duties any replica may do under a lease."""
 
 import asyncio
+import secrets
 import signal
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import structlog
 import uvloop
@@ -19,7 +21,8 @@ from gateway.record import Entry, Recorder
 from gateway.settings import Settings
 from lineage.errors import LineageError
 from lineage.ledger.client import SyncLedgerClient
-from lineage.ledger.sequencer import serve
+from lineage.ledger.sequencer import serve_writer
+from lineage.ledger.writer import Writer, open_ledger
 from vault.broker.client import BrokerClient
 from vault.broker.types import Hello
 from vault.errors import Unavailable, VaultError
@@ -31,7 +34,7 @@ from vault.store.store import Store
 
 SWEEP_SECONDS = 300.0
 PROJECT_SECONDS = 0.5
-RECONCILE_EVERY = 20  # rounds of the projection: every ten seconds
+RECONCILE_SECONDS = 10.0
 log = structlog.get_logger("jobs")
 
 
@@ -48,10 +51,8 @@ def run_jobs(settings: Settings) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ending.set)
-        await serve(
-            settings.ledger_socket, settings.ledger_dir, settings.zone_dir / "decisions", settings.zone,
-            signer.sign, signer.public_key, verify_signature, ready=duties.start, stop=ending,
-        )  # fmt: skip
+        with _open_ledger(settings, signer) as ledger:
+            await serve_writer(settings.ledger_socket, ledger, ready=duties.start, stop=ending)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -61,6 +62,22 @@ def run_jobs(settings: Settings) -> int:
         if duties.is_alive():
             duties.join(5.0)
     return 0
+
+
+def _open_ledger(settings: Settings, signer: ZoneSigner) -> AbstractContextManager[Writer]:
+    """The zone's ledger: files of this host, or the log that its gateways share in PostgreSQL."""
+    decisions = settings.zone_dir / "decisions"
+    if not settings.ledger_url:
+        return open_ledger(
+            settings.ledger_dir, decisions, settings.zone, signer.sign, signer.public_key, verify_signature
+        )
+    from lineage.ledger.shared import open_shared_ledger
+
+    return open_shared_ledger(
+        settings.ledger_url, settings.ledger_dir, decisions, settings.zone, signer.sign, signer.public_key,
+        verify_signature, holder=f"{holder()}:{secrets.token_hex(4)}", now_ms=now_ms,
+        durable=settings.posture == "production",
+    )  # fmt: skip
 
 
 def _hello(broker: BrokerClient, stop: threading.Event) -> Hello | None:
@@ -92,27 +109,31 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
     provider = LocalWhereabouts(settings.zone_dir / "keys")
     residency = ResidencyCheck(
         catalog, settings.zone, settings.jurisdiction, locations,
-        [Located("store", store), Located("key-provider", provider)], append, recorder, now_ms,
+        [Located("store", store, store.exposure), Located("key-provider", provider)], append, recorder, now_ms,
     )  # fmt: skip
     vault = Vault(store, catalog, broker, settings.zone, now_ms)
     projection = Projection(
         settings.ledger_dir, settings.lineage_graph, settings.zone_dir / "openlineage.jsonl", catalog, settings.zone
     )
     reconciler = Reconciler(catalog, settings.zone, recorder, append, projection.knows, now_ms)
-    rounds = 0
+    projecting = threading.Lock()  # one connection to the graph
 
     def project() -> None:
-        nonlocal rounds
-        projection()
-        rounds += 1
-        if rounds % RECONCILE_EVERY == 0:
+        with projecting:
+            projection()
+
+    def reconcile() -> None:
+        with projecting:  # what is on record but not yet projected would be recorded twice
+            projection()
             reconciler()
 
     threads = [
         DutyThread(duty, catalog, holder(), stop)
         for duty in (
             Duty("residency", float(settings.residency_interval_seconds), residency),
-            Duty("outbox", PROJECT_SECONDS, project),
+            # Each gateway answers questions of lineage from a graph of its own.
+            Duty("outbox", PROJECT_SECONDS, project, shared=False),
+            Duty("reconcile", RECONCILE_SECONDS, reconcile),
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
         )
     ]

@@ -6,6 +6,7 @@ of them can never get one number: PostgreSQL lets one statement at a time throug
 """
 
 import contextlib
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,8 @@ _NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS ledger_head (
-  zone text PRIMARY KEY, format integer NOT NULL, public_key bytea NOT NULL, size bigint NOT NULL,
-  last_at bigint NOT NULL) WITH (fillfactor = 10);
+  zone text PRIMARY KEY, format integer NOT NULL, identity text NOT NULL, public_key bytea NOT NULL,
+  size bigint NOT NULL, last_at bigint NOT NULL) WITH (fillfactor = 10);
 CREATE TABLE IF NOT EXISTS ledger_entry (
   zone text NOT NULL, position bigint NOT NULL, at bigint NOT NULL, entry bytea NOT NULL,
   PRIMARY KEY (zone, position));
@@ -83,19 +84,21 @@ class SharedLog:
         self._durable = durable
         self._connection: psycopg.Connection[Any] | None = None
 
-    def initialise(self) -> None:
-        """Make the tables and this zone's head. Raises as `check`."""
+    def initialise(self) -> str:
+        """Make the tables and this zone's head; the log's own id, which no other log has. Raises as `check`."""
         with self._database() as database, database.transaction():
             database.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
             database.execute(_SCHEMA)
             database.execute(
-                "INSERT INTO ledger_head VALUES (%s, %s, %s, 0, 0) ON CONFLICT DO NOTHING",
-                (self._zone, FORMAT, self._key),
+                "INSERT INTO ledger_head VALUES (%s, %s, %s, %s, 0, 0) ON CONFLICT DO NOTHING",
+                (self._zone, FORMAT, secrets.token_hex(16), self._key),
             )
             database.execute(
                 "INSERT INTO ledger_sequencer VALUES (%s, 0, '', 0, 0, NULL) ON CONFLICT DO NOTHING", (self._zone,)
             )
+            found = database.execute("SELECT identity FROM ledger_head WHERE zone = %s", (self._zone,)).fetchone()
         self.check()
+        return str(found[0]) if found else ""
 
     def check(self) -> None:
         """That this is our zone's ledger and that what it acknowledges is durable. Raises Broken("ledger.key" |

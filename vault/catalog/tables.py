@@ -44,6 +44,12 @@ zone = Table(
     *_sealed(),
 )
 
+ledger_home = Table(
+    "ledger_home", metadata, _tenant(),
+    Column("zone", String(32), primary_key=True),
+    Column("place", String(64), nullable=False),          # files:ID of one host, postgresql:ID of a shared log
+)
+
 residency_observation = Table(
     "residency_observation", metadata, _tenant(),
     Column("observation_id", String(32), primary_key=True),

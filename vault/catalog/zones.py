@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalog.mapping import OBSERVATION, ZONE
 from vault.catalog.rows import ObservationRow, ZoneRow
 from vault.catalog.section import Section, new_id, same
-from vault.catalog.tables import residency_observation, zone
-from vault.errors import NotFound, Refused
+from vault.catalog.tables import ledger_home, residency_observation, zone
+from vault.errors import Conflict, NotFound, Refused
 
 _ZONE = ZONE.select.where(same(zone, "name"))
+_LEDGER = select(ledger_home.c.place).where(same(ledger_home, "zone"))
 _OBSERVATIONS = (
     OBSERVATION.select.where(same(residency_observation, "zone"))
     .order_by(residency_observation.c.at.desc(), residency_observation.c.observation_id)
@@ -47,6 +49,17 @@ class Zones(Section):
                     observed=each["observed"], strength=each["strength"], matches=each["matches"], at=now,
                 ))  # fmt: skip
         return row
+
+    def claim_ledger(self, name: str, place: str) -> None:
+        """Say where the zone's ledger lies; the first word counts. Conflict("ledger.elsewhere") when it lies in another
+        place: two ledgers of one zone, signed by one key, would each be denied by the other."""
+        make = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        given = {"tenant": self.tenant, "zone": name, "place": place}
+        with self._database.write() as connection:
+            connection.execute(make(ledger_home).on_conflict_do_nothing(), given)
+            known = connection.execute(_LEDGER, {"tenant": self.tenant, "zone": name}).scalar_one()
+        if known != place:
+            raise Conflict("ledger.elsewhere", f"this zone's ledger is {known}, not {place}")
 
     def observations(self, name: str, limit: int = 100) -> list[ObservationRow]:
         """Newest first."""

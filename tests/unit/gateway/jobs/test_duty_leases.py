@@ -114,3 +114,23 @@ def test_a_step_that_fails_is_tried_again(catalog: Catalog, error: Exception) ->
     Replica.__init__(replica, catalog, "one", fail)
     wait_until(lambda: replica.done > 4)
     replica.end()
+
+
+def test_a_duty_that_is_not_shared_is_done_by_every_replica(catalog: Catalog) -> None:
+    stop = threading.Event()
+    done = {"one": 0, "two": 0}
+
+    def counting(name: str) -> Callable[[], None]:
+        def step() -> None:
+            done[name] += 1
+
+        return step
+
+    threads = [DutyThread(Duty("own", 0.01, counting(name), shared=False), catalog, name, stop) for name in done]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: min(done.values()) > 3)
+    stop.set()
+    for thread in threads:
+        thread.join(5)
+    assert catalog.find_job("duty:own") is None

@@ -149,8 +149,8 @@ class Writes:
         )
         row = _here(admission)
         gone = await self.guard.blocking(
-            self.catalog.put_delete, row.dataset_id, ref.key, principal.principal_id, admission.facts.run.run_id,
-            admission.decision_id, version_id=ref.version_id,
+            self.vault.delete, row, ref.key, by=principal.principal_id, run_id=admission.facts.run.run_id,
+            record=admission.decision_id, version_id=ref.version_id,
         )  # fmt: skip
         shown = gone.version_id if row.versioning != "off" else None
         return Deleted(gone.delete_marker, shown, admission.decision_id)

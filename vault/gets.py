@@ -51,7 +51,8 @@ class Gets(Ground):
     def _opened(self, row: VersionRow | ViewRow, key: str, held_by: str | None, unwrap: Unwrap) -> Opened:
         is_view = isinstance(row, ViewRow)
         subject = row.view_id if isinstance(row, ViewRow) else row.version_id
-        if not row.manifest_id or (isinstance(row, ViewRow) and row.state != "ready"):
+        closed = row.state != "ready" if isinstance(row, ViewRow) else row.delete_marker
+        if closed or not row.manifest_id:
             raise NotFound("view.building" if is_view else "version.marker", subject)
         pinned = self.catalog.manifest(row.manifest_id, row.generation)
         if (pinned.subject, pinned.dataset_id) != (subject, row.dataset_id):

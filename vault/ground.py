@@ -56,4 +56,4 @@ class Ground:
         return dataset
 
     def _discard(self, sealed: SealedVersion) -> None:
-        self.catalog.orphan_bodies([body_id for body_id, _ in sealed.bodies])
+        self.catalog.orphan_bodies(sealed.written_down)

@@ -8,8 +8,8 @@ from vault.catalog.rows import DatasetRow, PartRow, UploadRow, VersionRow
 from vault.catalog.section import NewJob, new_id
 from vault.catalog.uploads import NewUpload
 from vault.catalog.versions import NewView, Precondition
-from vault.errors import Broken, Malformed, VaultError
-from vault.ground import Ground
+from vault.committing import Commits
+from vault.errors import Broken, Malformed
 from vault.reading import OpenBody
 from vault.uploads import (
     MAX_PART_NUMBER,
@@ -22,19 +22,19 @@ from vault.uploads import (
     wrapped_from_json,
     wrapped_to_json,
 )
-from vault.writing import Facts, SealedVersion, Subject, new_manifest_name, store_manifest
+from vault.writing import Facts, Said, SealedVersion, Subject, new_manifest_name
 
 
 @dataclass(frozen=True, slots=True)
 class SealedUpload:
-    """A completed multipart object, durable and not yet visible."""
+    """A completed multipart object, its parts durable, nothing of it visible yet."""
 
     upload: UploadRow
     sealed: SealedVersion
     parts: tuple[PartRow, ...]
 
 
-class Multipart(Ground):
+class Multipart(Commits):
     def begin_upload(
         self, dataset: DatasetRow, key: str, key_class: str, content_type: str, user_metadata: Mapping[str, str], *,
         principal_id: str, run_id: str,
@@ -61,7 +61,7 @@ class Multipart(Ground):
         return PartWriter(self.store, self.catalog, upload, place, part_number, self._upload_key(upload))
 
     def finish_upload(self, upload: UploadRow, listed: Sequence[tuple[int, str]], facts: Facts) -> SealedUpload:
-        """Check the client's list of (part number, unquoted ETag) and store the manifest; nothing visible yet.
+        """Check the client's list of (part number, unquoted ETag); nothing visible yet.
         Raises as `vault.uploads.choose_parts`."""
         parts = choose_parts(self.catalog.parts(upload.upload_id), listed, self._min_part)
         place, key = self._place(upload.dataset_id), self._upload_key(upload)
@@ -69,9 +69,9 @@ class Multipart(Ground):
         subject = Subject("version", upload.version_id, upload.version_id, upload.key, upload.content_type, metadata)
         name = new_manifest_name()
         self.catalog.add_bodies([(name.manifest_id, name.store_key, upload.upload_id)], upload.dataset_id)
-        sealed = store_manifest(
-            self.store, name, place, subject, facts, object_key=key, wrapped=wrapped_from_json(upload.wrapped),
-            bodies=manifest_bodies(parts), etag=multipart_etag(parts),
+        sealed = SealedVersion(
+            place=place, subject=subject, facts=facts, bodies=manifest_bodies(parts), etag=multipart_etag(parts),
+            name=name, wrapped=wrapped_from_json(upload.wrapped), object_key=key,
         )  # fmt: skip
         return SealedUpload(upload, sealed, tuple(parts))
 
@@ -81,7 +81,7 @@ class Multipart(Ground):
         return self._edge(done, key, 0, count), self._edge(done, key, -1, count)
 
     def _edge(self, done: SealedUpload, key: bytes, index: int, count: int) -> bytes:
-        part = manifest_bodies(done.parts)[index]
+        part = done.sealed.bodies[index]
         place = done.sealed.place
         body = OpenBody(self.store, place.tenant, place.zone, place.dataset_id, part, key)
         start = 0 if index == 0 else max(0, part.plain_length - count)
@@ -92,27 +92,28 @@ class Multipart(Ground):
 
     def commit_upload(
         self, done: SealedUpload, *, written_by: str, run_id: str, record: str, object_format: str = "opaque",
-        checksums: Mapping[str, str] | None = None, jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (),
-        expect: Precondition | None = None, result: Mapping[str, Any] | None = None,
+        checksums: Mapping[str, str] | None = None, checksum_type: str = "", jobs: Sequence[NewJob] = (),
+        views: Sequence[NewView] = (), expect: Precondition | None = None, result: Mapping[str, Any] | None = None,
     ) -> VersionRow:  # fmt: skip
         """As `Vault.commit`; when it refuses, the upload stays open with its parts. NotFound("upload") when another
         Complete was first: `upload.completed` has its answer, `result` or {"etag", "version_id", "size"}."""
-        new = done.sealed.new_version(
-            written_by=written_by, run_id=run_id, record=record, object_format=object_format, checksums=checksums or {}
-        )
-        answer = dict(result or {"etag": done.sealed.etag, "version_id": new.version_id, "size": done.sealed.size})
-        upload_id = done.upload.upload_id
-        try:
-            version = self.catalog.complete(upload_id, new, done.parts, answer, jobs, views, expect)
-        except VaultError:
-            self.discard_upload(done)
-            raise
+        upload_id, sealed = done.upload.upload_id, done.sealed
+        answer = dict(result or {"etag": sealed.etag, "version_id": done.upload.version_id, "size": sealed.size})
+        said = Said(written_by, run_id, object_format, checksums or {}, checksum_type)
+        version = self._committed(
+            sealed, said, record,
+            lambda new: self.catalog.complete(upload_id, new, done.parts, answer, jobs, views, expect),
+            self._discard_manifest,
+        ).row  # fmt: skip
         self._upload_keys.forget_holder(self.tenant, upload_id)
         return version
 
     def discard_upload(self, done: SealedUpload) -> None:
         """A completion the decision refused: the manifest goes, upload and parts stay."""
-        self.catalog.orphan_bodies([done.sealed.manifest.manifest_id])
+        self._discard_manifest(done.sealed)
+
+    def _discard_manifest(self, sealed: SealedVersion) -> None:
+        self.catalog.orphan_bodies([sealed.name.manifest_id])
 
     def complete_upload(
         self, upload: UploadRow, listed: Sequence[tuple[int, str]], facts: Facts, **commit: Any

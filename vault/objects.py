@@ -4,6 +4,7 @@ Synchronous; the gateway calls it through bounded executors. A `Vault` is safe f
 and readers it gives are for one. It decides nothing: the caller brings the decision, the broker checks it.
 """
 
+from vault.deletes import Deletes
 from vault.gets import Gets
 from vault.multipart import Multipart, SealedUpload
 from vault.puts import Puts
@@ -14,7 +15,7 @@ from vault.writing import Facts, PutWriter, SealedVersion
 __all__ = ["Facts", "PartWriter", "PutWriter", "SealedReader", "SealedUpload", "SealedVersion", "Vault"]
 
 
-class Vault(Puts, Multipart, Gets):
+class Vault(Puts, Multipart, Deletes, Gets):
     """`Vault(store, catalog, broker, zone, clock)`; see the sections for the calls."""
 
     def sweep(

@@ -7,37 +7,36 @@ from vault.catalog.rows import DatasetRow, VersionRow, ViewRow
 from vault.catalog.section import NewJob, new_id
 from vault.catalog.versions import NewView, Precondition
 from vault.catalog.views import ReadyView
+from vault.committing import Commits
 from vault.errors import Broken, VaultError
-from vault.ground import Ground
 from vault.store.store import Readable
-from vault.writing import Facts, PutWriter, SealedVersion, Subject
+from vault.writing import Facts, PutWriter, Said, SealedVersion, Subject, store_manifest
 
 
-class Puts(Ground):
+class Puts(Commits):
     def begin(
-        self, dataset: DatasetRow, key: str, key_class: str, content_type: str, user_metadata: Mapping[str, str]
-    ) -> PutWriter:
+        self, dataset: DatasetRow, key: str, key_class: str, content_type: str, user_metadata: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
+    ) -> PutWriter:  # fmt: skip
         """`key_class`: raw, or view where the dataset holds no personal data. Abort what is not finished."""
         self._here(dataset)
         version_id = new_id()
-        subject = Subject("version", version_id, version_id, key, content_type, dict(user_metadata))
+        subject = Subject(
+            "version", version_id, version_id, key, content_type, dict(user_metadata), tags=dict(tags or {})
+        )
         return self._writer(dataset.dataset_id, key_class, subject)
 
     def commit(
         self, sealed: SealedVersion, *, written_by: str, run_id: str, record: str, object_format: str = "opaque",
-        checksums: Mapping[str, str] | None = None, jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (),
-        expect: Precondition | None = None,
+        checksums: Mapping[str, str] | None = None, checksum_type: str = "", jobs: Sequence[NewJob] = (),
+        views: Sequence[NewView] = (), expect: Precondition | None = None,
     ) -> VersionRow:  # fmt: skip
-        """Durable and visible when it returns. Conflict("precondition"), NotFound("dataset" | "key"): nothing of the
-        write remains then."""
-        new = sealed.new_version(
-            written_by=written_by, run_id=run_id, record=record, object_format=object_format, checksums=checksums or {}
-        )
-        try:
-            return self.catalog.commit_version(new, jobs, views, expect)
-        except VaultError:
-            self._discard(sealed)
-            raise
+        """Durable and visible when it returns, and what it overwrote cannot come back. Conflict("precondition"),
+        NotFound("dataset" | "key"): nothing of the write remains then."""
+        said = Said(written_by, run_id, object_format, checksums or {}, checksum_type)
+        return self._committed(
+            sealed, said, record, lambda new: self.catalog.commit_version(new, jobs, views, expect), self._discard
+        ).row
 
     def discard(self, sealed: SealedVersion) -> None:
         """A sealed write that the decision at completion refused."""
@@ -54,12 +53,13 @@ class Puts(Ground):
         self, sealed: SealedVersion, record: str, *, columns: Sequence[Any] | None = None, builder: str | None = None
     ) -> ViewRow:
         """The first committed build wins; a later one is answered the winner's row and leaves nothing."""
-        ready = ReadyView(
-            view_id=sealed.subject.subject, size=sealed.size, etag=sealed.etag,
-            content_type=sealed.subject.content_type, manifest=sealed.manifest, bodies=sealed.bodies,
-            columns=None if columns is None else tuple(columns),
-        )  # fmt: skip
         try:
+            stored = store_manifest(self.store, sealed, Said(), written_at=self._clock(), null_version=False)
+            ready = ReadyView(
+                view_id=sealed.subject.subject, size=sealed.size, etag=sealed.etag,
+                content_type=sealed.subject.content_type, manifest=stored.manifest, bodies=sealed.lengths(stored),
+                columns=None if columns is None else tuple(columns),
+            )  # fmt: skip
             return self.catalog.view_ready(ready, record, builder)
         except VaultError:
             self._discard(sealed)

@@ -29,10 +29,12 @@ def check_manifest(manifest: Manifest, row: VersionRow | ViewRow, tenant: str, z
     expected = (
         tenant, zone, row.dataset_id, row.manifest_id, row.generation, kind, subject, row.version_id, key, plan_id,
         row.size, row.etag,
+        *((row.created_at, row.is_null) if isinstance(row, VersionRow) else ()),
     )  # fmt: skip
     found = (
         manifest.tenant, manifest.zone, manifest.dataset_id, manifest.manifest_id, manifest.generation, manifest.kind,
         manifest.subject, manifest.version_id, manifest.key, manifest.plan_id, manifest.size, manifest.etag,
+        *((manifest.written_at, manifest.null_version) if isinstance(row, VersionRow) else ()),
     )  # fmt: skip
     if expected != found:
         raise Malformed("manifest.other", subject)

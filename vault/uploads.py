@@ -155,7 +155,7 @@ def manifest_bodies(parts: Sequence[PartRow]) -> tuple[ManifestBody, ...]:
     return tuple(
         ManifestBody(
             body_id=row.body_id, store_key=row.store_key, part=row.part_number, plain_length=row.size,
-            sealed_length=row.sealed_length, commitment=row.commitment.hex(),
+            sealed_length=row.sealed_length, commitment=row.commitment.hex(), checksums=dict(row.checksums),
         )
         for row in parts
     )  # fmt: skip

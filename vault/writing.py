@@ -2,13 +2,13 @@
 
     begin      key from the broker; both store names written down in the catalog as `writing`
     write …    seal, hash, store
-    finish     body durable, then the manifest durable; still nothing visible
-    commit     (`Vault.commit`) one catalog transaction makes it visible
+    finish     body durable; still nothing visible
+    commit     (`vault.committing`) the manifest durable, then one catalog transaction makes it visible
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from vault.catalog.catalog import Catalog
@@ -34,15 +34,28 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is written: version or view, its id, the version it is or renders, its key."""
+    """What is written: version, view or delete marker, its id, the version it is or renders, its key."""
 
-    kind: Literal["version", "view"]
+    kind: Literal["version", "view", "marker"]
     subject: str
     version_id: str
     key: str
     content_type: str
     user_metadata: Mapping[str, str] = field(default_factory=dict)
     plan_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the commit says of a version besides what was sealed: by whom and in which run, which format it has, and
+    the checksums that were verified over it (`checksum_type` FULL_OBJECT or COMPOSITE, "" where there are none)."""
+
+    written_by: str = ""
+    run_id: str = ""
+    object_format: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    checksum_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +68,65 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestName:
+    """A manifest's id and where its first generation will lie; written down before it is stored."""
+
+    manifest_id: str
+    store_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest that is durable in the store, as the catalog pins it."""
+
+    manifest: NewManifest
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class SealedVersion:
-    """Durable in the store, named by nothing yet. `bodies`: (body id, sealed length), the manifest's own last."""
+    """Bodies durable in the store, named by nothing yet; what it takes to seal the manifest over them."""
 
     place: Place
     subject: Subject
     facts: Facts
-    key_class: str
-    size: int
+    bodies: tuple[ManifestBody, ...]
     etag: str
-    manifest: NewManifest
-    bodies: tuple[tuple[str, int], ...]
+    name: ManifestName
+    wrapped: WrappedKey
+    object_key: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return sum(each.plain_length for each in self.bodies)
+
+    @property
+    def key_class(self) -> str:
+        return self.wrapped.key_class
+
+    @property
+    def written_down(self) -> tuple[str, ...]:
+        """Ids of everything of it that may lie in the store."""
+        return (*(each.body_id for each in self.bodies), self.name.manifest_id)
+
+    def under(self, name: ManifestName) -> "SealedVersion":
+        """The same bodies, to be named by another manifest."""
+        return replace(self, name=name)
+
+    def lengths(self, stored: StoredManifest) -> tuple[tuple[str, int], ...]:
+        """(body id, sealed length) of bodies and manifest."""
+        return (*((each.body_id, each.sealed_length) for each in self.bodies), (self.name.manifest_id, stored.length))
 
     def new_version(
-        self, *, written_by: str, run_id: str, record: str, object_format: str, checksums: Mapping[str, str]
+        self, stored: StoredManifest, said: Said, record: str, written_at: int, null_version: bool
     ) -> NewVersion:
         return NewVersion(
             dataset_id=self.place.dataset_id, version_id=self.subject.subject, key=self.subject.key, size=self.size,
-            etag=self.etag, content_type=self.subject.content_type, key_class=self.key_class, manifest=self.manifest,
-            bodies=self.bodies, label=self.facts.label, placement=self.facts.placement,
-            contract_version=self.facts.contract_version, written_by=written_by, run_id=run_id, record=record,
-            format=object_format, checksums=dict(checksums),
+            etag=self.etag, content_type=self.subject.content_type, key_class=self.key_class,
+            manifest=stored.manifest, bodies=self.lengths(stored), label=self.facts.label,
+            placement=self.facts.placement, contract_version=self.facts.contract_version, written_by=said.written_by,
+            run_id=said.run_id, record=record, format=said.object_format, checksums=dict(said.checksums),
+            checksum_type=said.checksum_type, written_at=written_at, null_version=null_version,
         )  # fmt: skip
 
 
@@ -130,39 +181,30 @@ class SealedBody:
         self._writer.abort()
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestName:
-    """A manifest's id and where its first generation will lie; written down before it is stored."""
-
-    manifest_id: str
-    store_key: str
-
-
 def new_manifest_name() -> ManifestName:
     """The id in the manifest and the name in the store are two random values: one does not tell the other."""
     return ManifestName(new_id(), store_key("m", new_id()))
 
 
 def store_manifest(
-    store: Store, name: ManifestName, place: Place, subject: Subject, facts: Facts, *,
-    object_key: bytes, wrapped: WrappedKey, bodies: tuple[ManifestBody, ...], etag: str,
-) -> SealedVersion:  # fmt: skip
-    """Seal the manifest over durable bodies and store it durably."""
-    size = sum(each.plain_length for each in bodies)
+    store: Store, sealed: SealedVersion, said: Said, *, written_at: int, null_version: bool
+) -> StoredManifest:
+    """Seal the first generation over durable bodies and store it durably."""
+    place, subject, facts, name = sealed.place, sealed.subject, sealed.facts, sealed.name
     manifest = Manifest(
         tenant=place.tenant, zone=place.zone, dataset_id=place.dataset_id, manifest_id=name.manifest_id, generation=1,
         subject=subject.subject, kind=subject.kind, key=subject.key, version_id=subject.version_id,
         label=cast("Literal['personal', 'none']", facts.label), placement=tuple(sorted(set(facts.placement))),
         contract_version=facts.contract_version, content_type=subject.content_type,
-        user_metadata=dict(subject.user_metadata), size=size, etag=etag, bodies=bodies, plan_id=subject.plan_id,
+        user_metadata=dict(subject.user_metadata), size=sealed.size, etag=sealed.etag, bodies=sealed.bodies,
+        written_at=written_at, null_version=null_version, object_format=said.object_format,
+        written_by=said.written_by, run_id=said.run_id, checksums=dict(said.checksums),
+        checksum_type=said.checksum_type, tags=dict(subject.tags), plan_id=subject.plan_id,
     )  # fmt: skip
-    stored = seal_manifest(manifest, object_key, wrapped)
-    store.put_bytes(name.store_key, stored)
-    return SealedVersion(
-        place=place, subject=subject, facts=facts, key_class=wrapped.key_class, size=size, etag=etag,
-        manifest=NewManifest(name.manifest_id, 1, manifest_sha256(stored), name.store_key),
-        bodies=(*((each.body_id, each.sealed_length) for each in bodies), (name.manifest_id, len(stored))),
-    )  # fmt: skip
+    raw = seal_manifest(manifest, sealed.object_key, sealed.wrapped)
+    store.put_bytes(name.store_key, raw)
+    made = NewManifest(name.manifest_id, 1, manifest_sha256(raw), name.store_key, sealed.wrapped)
+    return StoredManifest(made, len(raw))
 
 
 class PutWriter:
@@ -171,7 +213,6 @@ class PutWriter:
     def __init__(
         self, store: Store, catalog: Catalog, place: Place, subject: Subject, object_key: bytes, wrapped: WrappedKey
     ) -> None:
-        self._store = store
         self._catalog = catalog
         self._place = place
         self._subject = subject
@@ -211,20 +252,19 @@ class PutWriter:
             raise
 
     def finish(self, facts: Facts, etag: str | None = None) -> SealedVersion:
-        """Body and manifest durable; nothing visible until `Vault.commit`. `etag` defaults to the MD5 in hex."""
+        """The body durable; nothing visible until `Vault.commit`. `etag` defaults to the MD5 in hex."""
         if self._ended:
             raise Broken("put.ended")
         try:
             body = self._body.finish()
-            sealed = store_manifest(
-                self._store, self._name, self._place, self._subject, facts, object_key=self._key,
-                wrapped=self._wrapped, bodies=(body,), etag=etag or self._body.md5.hex(),
-            )  # fmt: skip
         except VaultError:
             self.abort()
             raise
         self._ended = True
-        return sealed
+        return SealedVersion(
+            place=self._place, subject=self._subject, facts=facts, bodies=(body,), etag=etag or self._body.md5.hex(),
+            name=self._name, wrapped=self._wrapped, object_key=self._key,
+        )  # fmt: skip
 
     def abort(self) -> None:
         """Leave nothing: the store forgets at once, the names wait for the sweeper. Safe to call twice."""

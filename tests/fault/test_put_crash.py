@@ -58,8 +58,7 @@ def upload(vault: Vault, data: bytes) -> None:
 
 
 def delete(vault: Vault, _data: bytes) -> None:
-    dataset_id = vault.catalog.dataset("claims").dataset_id
-    vault.catalog.put_delete(dataset_id, "k", WRITER, RUN, RECORD)
+    vault.delete(vault.catalog.dataset("claims"), "k", by=WRITER, run_id=RUN, record=RECORD)
 
 
 class Mine:

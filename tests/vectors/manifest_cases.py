@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,10 @@ def manifests() -> dict[str, Case]:
         generation=1, subject=version, kind="version", key="2026/müller.parquet", version_id=version, label="personal",
         placement=("de",), contract_version=3, content_type="application/vnd.apache.parquet",
         user_metadata={"note": "names are data"}, size=100, etag=hashlib.md5(SMALL.plain).hexdigest(), bodies=(body,),
+        written_at=1_790_000_000_000, null_version=False, object_format="parquet",
+        written_by=stream("principal", 16).hex(), run_id=stream("run", 16).hex(),
+        checksums={"crc32": base64.b64encode(zlib.crc32(SMALL.plain).to_bytes(4, "big")).decode()},
+        checksum_type="FULL_OBJECT", tags={"projekt": "müller"},
     )  # fmt: skip
     context = KeyContext("acme", "de", manifest.dataset_id, "raw", group, version).encode()
     wrapped = WrappedKey(group, "raw", wrap_key(stream("group key", 32), object_key, context, lambda n: stream("n", n)))
@@ -36,6 +41,13 @@ def manifests() -> dict[str, Case]:
     newer = seal_manifest(
         replace(manifest, generation=2, previous_sha256=first, label="none"),
         object_key, wrapped, lambda n: stream("second manifest salt", n),
+    )  # fmt: skip
+    marker = seal_manifest(
+        replace(
+            manifest, kind="marker", bodies=(), size=0, etag="", content_type="", user_metadata={}, checksums={},
+            checksum_type="", tags={}, null_version=True,
+        ),
+        object_key, wrapped, lambda n: stream("marker salt", n),
     )  # fmt: skip
     line, sealed = stored.split(b"\n", 1)
     header = json.loads(line)
@@ -64,6 +76,7 @@ def manifests() -> dict[str, Case]:
     last = stored[:-1] + bytes([stored[-1] ^ 1])
     return {
         "ok": told("ok", "none", stored, first),
+        "ok-marker": told("ok", "none", marker, manifest_sha256(marker).hex()),
         "ok-second-generation": told("ok", "none", newer, manifest_sha256(newer).hex()),
         "rolled-back": told("manifest.hash", "rollback to an older generation", stored, manifest_sha256(newer).hex()),
         "bit-flip-pinned": told("manifest.hash", "bit flip", last, first),
@@ -94,6 +107,11 @@ def manifests() -> dict[str, Case]:
         "sealed-length-impossible": told(
             "manifest.document", "truncate", stating(bodies=[opened["bodies"][0] | {"sealed_length": 100}])
         ),
+        "marker-with-bytes": told("manifest.document", "an object passed off as deleted", stating(kind="marker")),
+        "version-without-bodies": told("manifest.document", "drop every part", stating(bodies=[], size=0)),
+        "stamp-negative": told("manifest.document", "pose as older than everything", stating(written_at=-1)),
+        "checksum-without-type": told("manifest.document", "two readings of one text", stating(checksum_type="")),
+        "null-version-number": told("manifest.document", "type confusion", stating(null_version=1)),
     }
 
 

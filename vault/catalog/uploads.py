@@ -1,5 +1,6 @@
 """Multipart uploads: open until one transaction completes or aborts them."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete
 
 from vault.catalog.mapping import PART, UPLOAD
-from vault.catalog.rows import PartRow, UploadRow, VersionRow
+from vault.catalog.rows import PartRow, UploadRow
 from vault.catalog.section import NewJob, same
 from vault.catalog.tables import part, upload
-from vault.catalog.versions import NewVersion, NewView, Precondition, Versions
+from vault.catalog.versions import Committed, NewVersion, NewView, Precondition, Versions
+from vault.envelope.wrap import WrappedKey
 from vault.errors import Conflict, NotFound
 
 _BY_ID = UPLOAD.select.where(same(upload, "dataset_id", "upload_id"))
@@ -30,6 +32,7 @@ _OPEN = (
 _STALE = UPLOAD.select.where(same(upload, "state"), upload.c.created_at < bindparam("before")).limit(bindparam("limit"))
 _FORGET_PARTS = delete(part).where(part.c.tenant == bindparam("p_tenant"), part.c.upload_id == bindparam("p_upload"))
 MAX_PARTS = 10_000
+_GROUP_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,13 @@ class NewUpload:
     wrapped: dict[str, Any]
     upload_wrapped: bytes
 
+    def wraps(self) -> list[tuple[str, WrappedKey]]:
+        """Both wraps of the object key by subject: of the version to be, and for this upload only."""
+        group_id, key_class = self.wrapped["group_id"], self.wrapped["key_class"]
+        of_upload = WrappedKey(group_id, key_class, self.upload_wrapped[_GROUP_ID_BYTES:])
+        of_version = WrappedKey(group_id, key_class, base64.b64decode(self.wrapped["wrapped"]))
+        return [(self.version_id, of_version), (f"{self.version_id}:{self.upload_id}", of_upload)]
+
 
 class Uploads(Versions):
     def create_upload(self, new: NewUpload) -> UploadRow:
@@ -57,6 +67,8 @@ class Uploads(Versions):
         with self._database.write() as connection:
             self._locked_dataset(connection, new.dataset_id)
             self._insert(connection, UPLOAD, row)
+            for subject, wrapped in new.wraps():
+                self._hold_wrap(connection, new.dataset_id, subject, wrapped)
         return row
 
     def find_upload(self, dataset_id: str, upload_id: str) -> UploadRow | None:
@@ -97,7 +109,7 @@ class Uploads(Versions):
     def complete(
         self, upload_id: str, new: NewVersion, used: Sequence[PartRow], result: dict[str, Any],
         jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (), expect: Precondition | None = None,
-    ) -> VersionRow:  # fmt: skip
+    ) -> Committed:  # fmt: skip
         """The commit of a multipart version: upload closed, parts used made live, others orphaned, all or nothing.
         Conflict("part.changed") when a part was sent again since the manifest was made; NotFound("upload") when the
         upload is not open any more: look at its `completed`."""
@@ -112,10 +124,11 @@ class Uploads(Versions):
             for number, body_id in current.items():
                 if number not in wanted:
                     self._orphan_one(connection, body_id)
-            version = self._commit_version(connection, new, jobs, views, expect)
+            done = self._commit_version(connection, new, jobs, views, expect)
             self._replace(connection, UPLOAD, _closed(replace(row, state="completed", completed=result)))
+            self._drop_wrap(connection, f"{row.version_id}:{upload_id}")
             connection.execute(_FORGET_PARTS, {"p_tenant": self.tenant, "p_upload": upload_id})
-        return version
+        return done
 
     def abort(self, dataset_id: str, upload_id: str) -> None:
         """NotFound("upload") unless it is open."""
@@ -123,6 +136,7 @@ class Uploads(Versions):
             row = self._open_upload(connection, dataset_id, upload_id)
             self._replace(connection, UPLOAD, _closed(replace(row, state="aborted")))
             self._orphan_subject(connection, upload_id)
+            self._drop_wrap(connection, row.version_id)
             connection.execute(_FORGET_PARTS, {"p_tenant": self.tenant, "p_upload": upload_id})
 
     def _open_upload(self, connection: Connection, dataset_id: str, upload_id: str) -> UploadRow:

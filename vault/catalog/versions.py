@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 
 from vault.catalog.bodies import Bodies
 from vault.catalog.datasets import Datasets
 from vault.catalog.jobs import Jobs
+from vault.catalog.keys import Keys
 from vault.catalog.mapping import EXTENT, MANIFEST, SNAPSHOT, VERSION, VIEW
 from vault.catalog.rows import DatasetRow, ExtentRow, ManifestRow, SnapshotRow, VersionRow, ViewRow
 from vault.catalog.section import NewJob, literal, new_id, same
 from vault.catalog.tables import dataset, extent, manifest_generation, object_version, snapshot, view
+from vault.envelope.wrap import WrappedKey
 from vault.errors import Conflict, NotFound, Refused
 
 _LIVE = object_version.c.state == literal("live")
@@ -34,6 +36,22 @@ _SNAPSHOTS = (
     SNAPSHOT.select.where(same(snapshot, "dataset_id"), snapshot.c.sequence > bindparam("after"))
     .order_by(snapshot.c.sequence)
     .limit(bindparam("limit"))
+)
+_MANIFEST_KEYS = select(manifest_generation.c.store_key).where(same(manifest_generation, "manifest_id"))
+_STAMP = (
+    select(dataset.c.versioning, object_version.c.created_at)
+    .select_from(
+        dataset.outerjoin(
+            object_version,
+            and_(
+                object_version.c.tenant == dataset.c.tenant,
+                object_version.c.dataset_id == dataset.c.dataset_id,
+                object_version.c.key == bindparam("key"),
+                object_version.c.is_latest.is_(True),
+            ),
+        )
+    )
+    .where(same(dataset, "dataset_id"))
 )
 _SEQUENCE = (
     update(dataset)
@@ -63,11 +81,33 @@ class Precondition:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletePrecondition:
+    """S3's conditional delete, decided inside the delete. `if_match` "*" or an unquoted ETag; times in ms, compared
+    by the second, as HTTP dates are."""
+
+    if_match: str | None = None
+    last_modified: int | None = None
+    size: int | None = None
+
+    def check(self, found: VersionRow) -> None:
+        """Conflict("precondition") unless the version that would go is the one that was meant."""
+        if self.if_match not in {None, "*", found.etag}:
+            raise Conflict("precondition", "If-Match")
+        if self.last_modified is not None and self.last_modified // 1000 != found.created_at // 1000:
+            raise Conflict("precondition", "last modified")
+        if self.size not in {None, found.size}:
+            raise Conflict("precondition", "size")
+
+
+@dataclass(frozen=True, slots=True)
 class NewManifest:
+    """`wrapped` is the key its header holds: the catalog writes down whose it is, so that its group can be left."""
+
     manifest_id: str
     generation: int
     sha256: bytes
     store_key: str
+    wrapped: WrappedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +139,65 @@ class NewVersion:
     record: str
     format: str = "opaque"
     checksums: dict[str, str] = field(default_factory=dict)
+    checksum_type: str = ""
+    written_at: int | None = None  # as its manifest says; None: what a commit of now would say
+    null_version: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMarker:
+    """A delete marker whose manifest is durable in the store; `length` of the stored manifest in bytes."""
+
+    version_id: str
+    manifest: NewManifest
+    length: int
+    key_class: str
+    label: str
+    written_at: int
+    null_version: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """`superseded`: store keys of manifests that nothing may find any more; who committed deletes them."""
+
+    row: VersionRow
+    superseded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """`delete_marker`: one was set, its id in `version_id`; otherwise `removed` is what is gone, if anything was."""
+    """`delete_marker`: one was set, its id in `version_id`; otherwise `removed` is what is gone, if anything was.
+    `superseded` as in `Committed`."""
 
     delete_marker: bool
     version_id: str | None
     removed: VersionRow | None
+    superseded: tuple[str, ...] = ()
 
 
-class Versions(Datasets, Bodies, Jobs):
+class Versions(Datasets, Bodies, Jobs, Keys):
     def commit_version(
         self,
         new: NewVersion,
         jobs: Sequence[NewJob] = (),
         views: Sequence[NewView] = (),
         expect: Precondition | None = None,
-    ) -> VersionRow:
-        """Durable and visible when it returns. Conflict("precondition" | "body.gone"), NotFound("dataset" | "key")."""
+    ) -> Committed:
+        """Durable and visible when it returns. Conflict("precondition" | "body.gone" | "version.stamp"),
+        NotFound("dataset" | "key"). version.stamp: the manifest says a time that is not after the key's newest, or
+        another kind of version than would be made now; seal it again."""
         with self._database.write() as connection:
             return self._commit_version(connection, new, jobs, views, expect)
+
+    def newest_stamp(self, dataset_id: str, key: str) -> tuple[int, bool]:
+        """When the key's newest version was written (ms; -1 where it has none), and whether a version made now would
+        be the null one. Advice for sealing: the commit itself compares. NotFound("dataset")."""
+        found = self._database.first(_STAMP, {"tenant": self.tenant, "dataset_id": dataset_id, "key": key})
+        if found is None:
+            raise NotFound("dataset", dataset_id)
+        versioning, written_at = tuple(found)
+        return (-1 if written_at is None else int(written_at)), versioning != "enabled"
 
     def latest(self, dataset_id: str, key: str) -> VersionRow | None:
         """The newest version, which may be a delete marker; None where the key has none."""
@@ -175,24 +252,35 @@ class Versions(Datasets, Bodies, Jobs):
         return changed
 
     def put_delete(
-        self, dataset_id: str, key: str, by: str, run_id: str, record: str, *, version_id: str | None = None
-    ) -> Deleted:
+        self, dataset_id: str, key: str, by: str, run_id: str, record: str, *, version_id: str | None = None,
+        marker: NewMarker | None = None, expect: DeletePrecondition | None = None, sealed_markers: bool = False,
+    ) -> Deleted:  # fmt: skip
         """DELETE. Without versioning the object goes; with it a marker is set; `version_id` removes that one version
-        ("null" is understood). Nothing there: nothing happens, as in S3."""
+        ("null" is understood). Nothing there: nothing happens, as in S3. Without `marker` the one that is set stands
+        in the catalog alone, and a catalog rebuilt from the store would not know it; `sealed_markers` refuses that:
+        Conflict("version.marker"). Conflict("version.stamp") as for a commit, Conflict("precondition")."""
         with self._database.write() as connection:
             held = self._locked_dataset(connection, dataset_id)
             if version_id is not None:
-                return self._remove(connection, held, key, version_id, run_id, record)
+                return self._remove(connection, held, key, version_id, run_id, record, expect)
             latest = self._within(connection, VERSION, _LATEST, dataset_id=dataset_id, key=key)
             if held.versioning == "off":
                 if latest is None:
                     return Deleted(False, None, None)
-                return self._remove(connection, held, key, latest.version_id, run_id, record)
-            marker = self._marker(held, key, by, run_id, record)
-            self._displace(connection, latest, marker)
-            self._insert(connection, VERSION, marker)
-            self._advance(connection, held, {"markers": [marker.version_id]}, run_id, record)
-        return Deleted(True, "null" if marker.is_null else marker.version_id, None)
+                return self._remove(connection, held, key, latest.version_id, run_id, record, expect)
+            if sealed_markers and marker is None:
+                raise Conflict("version.marker", "versioning was switched on meanwhile")
+            if expect is not None and latest is not None and not latest.delete_marker:
+                expect.check(latest)
+            row = self._marker(held, key, by, run_id, record, marker, latest)
+            superseded = self._displace(connection, latest, row)
+            self._insert(connection, VERSION, row)
+            if marker is not None:
+                self._insert(connection, MANIFEST, self._pinned(marker.manifest, row))
+                self._hold_wrap(connection, row.dataset_id, row.version_id, marker.manifest.wrapped)
+                self._make_live(connection, [(marker.manifest.manifest_id, marker.length)], row.version_id)
+            self._advance(connection, held, {"markers": [row.version_id]}, run_id, record)
+        return Deleted(True, "null" if row.is_null else row.version_id, None, superseded)
 
     def snapshots(self, dataset_id: str, after: int = 0, limit: int = 1000) -> list[SnapshotRow]:
         return self._all(SNAPSHOT, _SNAPSHOTS, dataset_id=dataset_id, after=after, limit=limit)
@@ -200,68 +288,104 @@ class Versions(Datasets, Bodies, Jobs):
     def _commit_version(
         self, connection: Connection, new: NewVersion, jobs: Sequence[NewJob], views: Sequence[NewView],
         expect: Precondition | None,
-    ) -> VersionRow:  # fmt: skip
+    ) -> Committed:  # fmt: skip
         held = self._locked_dataset(connection, new.dataset_id)
         latest = self._within(connection, VERSION, _LATEST, dataset_id=new.dataset_id, key=new.key)
         if expect is not None:
             expect.check(latest)
-        row = self._row(held, new)
-        self._displace(connection, latest, row)
+        row = self._row(held, new, latest)
+        superseded = self._displace(connection, latest, row)
         self._insert(connection, VERSION, row)
-        made = new.manifest
-        self._insert(connection, MANIFEST, ManifestRow(
-            self.tenant, made.manifest_id, made.generation, new.dataset_id, new.version_id, made.sha256,
-            made.store_key, row.created_at, new.record,
-        ))  # fmt: skip
+        self._insert(connection, MANIFEST, self._pinned(new.manifest, row))
+        self._hold_wrap(connection, new.dataset_id, new.version_id, new.manifest.wrapped)
         self._make_live(connection, new.bodies, new.version_id)
         self._queue(connection, row, jobs, views)
         self._advance(connection, held, {"versions": [new.version_id]}, new.run_id, new.record)
-        return row
+        return Committed(row, superseded)
 
-    def _row(self, held: DatasetRow, new: NewVersion) -> VersionRow:
+    def _pinned(self, made: NewManifest, row: VersionRow) -> ManifestRow:
+        return ManifestRow(
+            self.tenant, made.manifest_id, made.generation, row.dataset_id, row.version_id, made.sha256,
+            made.store_key, self._clock(), row.record,
+        )  # fmt: skip
+
+    def _row(self, held: DatasetRow, new: NewVersion, latest: VersionRow | None) -> VersionRow:
+        is_null = held.versioning != "enabled"
+        if new.null_version not in {None, is_null}:
+            raise Conflict("version.stamp", "versioning was switched meanwhile")
+        checksums = {**new.checksums, "type": new.checksum_type} if new.checksums else {}
         return VersionRow(
             tenant=self.tenant, dataset_id=new.dataset_id, version_id=new.version_id, key=new.key,
-            sequence=held.sequence + 1, is_latest=True, is_null=held.versioning != "enabled", delete_marker=False,
-            state="live", size=new.size, etag=new.etag, checksums=new.checksums, content_type=new.content_type,
+            sequence=held.sequence + 1, is_latest=True, is_null=is_null, delete_marker=False,
+            state="live", size=new.size, etag=new.etag, checksums=checksums, content_type=new.content_type,
             format=new.format, key_class=new.key_class, label=new.label, placement=new.placement,
             contract_version=new.contract_version, manifest_id=new.manifest.manifest_id,
             generation=new.manifest.generation, written_by=new.written_by, run_id=new.run_id,
-            created_at=self._clock(), record=new.record,
+            created_at=self._after(latest) if new.written_at is None else new.written_at, record=new.record,
         )  # fmt: skip
 
-    def _marker(self, held: DatasetRow, key: str, by: str, run_id: str, record: str) -> VersionRow:
+    def _marker(
+        self, held: DatasetRow, key: str, by: str, run_id: str, record: str, made: NewMarker | None,
+        latest: VersionRow | None,
+    ) -> VersionRow:  # fmt: skip
+        is_null = held.versioning != "enabled"
+        if made is not None and made.null_version != is_null:
+            raise Conflict("version.stamp", "versioning was switched meanwhile")
         return VersionRow(
-            tenant=self.tenant, dataset_id=held.dataset_id, version_id=new_id(), key=key, sequence=held.sequence + 1,
-            is_latest=True, is_null=held.versioning != "enabled", delete_marker=True, state="live", size=0, etag="",
-            checksums={}, content_type="", format="opaque", key_class="raw", label="none", placement=(),
-            contract_version=held.contract_version, manifest_id="", generation=0, written_by=by, run_id=run_id,
-            created_at=self._clock(), record=record,
+            tenant=self.tenant, dataset_id=held.dataset_id, version_id=made.version_id if made else new_id(), key=key,
+            sequence=held.sequence + 1, is_latest=True, is_null=is_null, delete_marker=True, state="live", size=0,
+            etag="", checksums={}, content_type="", format="opaque", key_class=made.key_class if made else "raw",
+            label=made.label if made else "none", placement=(), contract_version=held.contract_version,
+            manifest_id=made.manifest.manifest_id if made else "",
+            generation=made.manifest.generation if made else 0, written_by=by, run_id=run_id,
+            created_at=made.written_at if made else self._after(latest), record=record,
         )  # fmt: skip
 
-    def _displace(self, connection: Connection, latest: VersionRow | None, new: VersionRow) -> None:
-        """Make room for a new latest row; a null version replaces the null version that was."""
+    def _after(self, latest: VersionRow | None) -> int:
+        return self._clock() if latest is None else max(self._clock(), latest.created_at + 1)
+
+    def _displace(self, connection: Connection, latest: VersionRow | None, new: VersionRow) -> tuple[str, ...]:
+        """Make room for a new latest row; a null version replaces the null version that was. Answers the store keys of
+        the manifests that are superseded."""
+        superseded: tuple[str, ...] = ()
+        if latest is not None and new.created_at <= latest.created_at:
+            raise Conflict("version.stamp", "written after the newest version, and stamped before it")
         if new.is_null:
             old = self._within(connection, VERSION, _NULL, dataset_id=new.dataset_id, key=new.key)
             if old is not None:
-                self._bury(connection, old)
+                superseded = self._bury(connection, old)
                 if latest is not None and old.version_id == latest.version_id:
-                    return
+                    return superseded
         if latest is not None:
             self._replace(connection, VERSION, replace(latest, is_latest=False))
+        return superseded
 
-    def _bury(self, connection: Connection, row: VersionRow) -> None:
-        """The row stays, for lineage still names it; its bodies and its views' wait for the sweeper."""
+    def _bury(self, connection: Connection, row: VersionRow) -> tuple[str, ...]:
+        """The row stays, for lineage still names it; its bodies and its views' wait for the sweeper. Answers the store
+        keys of its manifests and theirs."""
         self._replace(connection, VERSION, replace(row, is_latest=False, state="deleted"))
         self._orphan_subject(connection, row.version_id)
+        self._drop_wrap(connection, row.version_id)
+        superseded = self._manifest_keys(connection, row.manifest_id)
         found = connection.execute(_VIEWS, {"tenant": self.tenant, "version_id": row.version_id}).all()
         for each in found:
             built: ViewRow = VIEW.read(each, self._seal)
             self._orphan_subject(connection, built.view_id)
+            self._drop_wrap(connection, built.view_id)
+            superseded += self._manifest_keys(connection, built.manifest_id)
             self._replace(connection, VIEW, replace(built, state="failed", reason="version.deleted"))
+        return superseded
+
+    def _manifest_keys(self, connection: Connection, manifest_id: str) -> tuple[str, ...]:
+        if not manifest_id:
+            return ()
+        found = connection.execute(_MANIFEST_KEYS, {"tenant": self.tenant, "manifest_id": manifest_id})
+        return tuple(found.scalars())
 
     def _remove(
-        self, connection: Connection, held: DatasetRow, key: str, version_id: str, run_id: str, record: str
-    ) -> Deleted:
+        self, connection: Connection, held: DatasetRow, key: str, version_id: str, run_id: str, record: str,
+        expect: DeletePrecondition | None,
+    ) -> Deleted:  # fmt: skip
         where = {"dataset_id": held.dataset_id}
         if version_id == "null":
             row = self._within(connection, VERSION, _NULL, **where, key=key)
@@ -269,13 +393,15 @@ class Versions(Datasets, Bodies, Jobs):
             row = self._within(connection, VERSION, _BY_ID, **where, version_id=version_id)
         if row is None or row.state != "live" or row.key != key:
             return Deleted(False, version_id, None)
-        self._bury(connection, row)
+        if expect is not None:
+            expect.check(row)
+        superseded = self._bury(connection, row)
         if row.is_latest:
             newest = self._within(connection, VERSION, _NEWEST, **where, key=key)
             if newest is not None:
                 self._replace(connection, VERSION, replace(newest, is_latest=True))
         self._advance(connection, held, {"removed": [row.version_id]}, run_id, record)
-        return Deleted(row.delete_marker, version_id, row)
+        return Deleted(row.delete_marker, version_id, row, superseded)
 
     def _queue(
         self, connection: Connection, row: VersionRow, jobs: Sequence[NewJob], views: Sequence[NewView]

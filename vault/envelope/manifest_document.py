@@ -6,7 +6,7 @@ Source: `docs/spec/sealed-object.md` §6.
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from vault.envelope.body import BodyPin
@@ -16,10 +16,12 @@ from vault.envelope.suite import SUITE, sealed_length
 from vault.errors import Malformed
 from vault.ref import MAX_KEY_BYTES
 
-FORMAT = 1
+FORMAT = 2
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_SAFE = (1 << 53) - 1
 _MAX_TEXT = 8192
+_MAX_TAGS = 50
+_CHECKSUM_TYPES = frozenset({"", "FULL_OBJECT", "COMPOSITE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class ManifestBody:
     plain_length: int
     sealed_length: int
     commitment: str
+    checksums: dict[str, str] = field(default_factory=dict)
 
     @property
     def pin(self) -> BodyPin:
@@ -41,7 +44,8 @@ class ManifestBody:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Which bodies, in order, are this key and version (kind "version"), or this view of it (kind "view")."""
+    """Which bodies, in order, are this key and version (kind "version"), or this view of it (kind "view"); or that the
+    key is deleted as of this version (kind "marker", no bodies). Enough to write a catalog row again."""
 
     tenant: str
     zone: str
@@ -49,7 +53,7 @@ class Manifest:
     manifest_id: str
     generation: int
     subject: str
-    kind: Literal["version", "view"]
+    kind: Literal["version", "view", "marker"]
     key: str
     version_id: str
     label: Literal["personal", "none"]
@@ -60,6 +64,14 @@ class Manifest:
     size: int
     etag: str
     bodies: tuple[ManifestBody, ...]
+    written_at: int
+    null_version: bool
+    object_format: str
+    written_by: str
+    run_id: str
+    checksums: dict[str, str] = field(default_factory=dict)
+    checksum_type: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
     plan_id: str = ""
     previous_sha256: str = ""
     format: int = FORMAT
@@ -100,10 +112,13 @@ def closed(document: dict[str, Any], schema: dict[str, type], part: str) -> None
             raise Malformed(f"manifest.{part}", f"{name} is not {kind.__name__}")
 
 
-_BODY = {"body_id": str, "store_key": str, "part": int, "plain_length": int, "sealed_length": int, "commitment": str}
+_BODY = {
+    "body_id": str, "store_key": str, "part": int, "plain_length": int, "sealed_length": int, "commitment": str,
+    "checksums": dict,
+}  # fmt: skip
 _DOCUMENT: dict[str, type] = {field.name: str for field in fields(Manifest)} | {
-    "format": int, "generation": int, "contract_version": int, "size": int,
-    "placement": list, "bodies": list, "user_metadata": dict,
+    "format": int, "generation": int, "contract_version": int, "size": int, "written_at": int, "null_version": bool,
+    "placement": list, "bodies": list, "user_metadata": dict, "checksums": dict, "tags": dict,
 }  # fmt: skip
 
 
@@ -123,16 +138,22 @@ def from_document(raw: bytes) -> Manifest:
     closed(document, _DOCUMENT, "document")
     for name in document["placement"]:
         _need(type(name) is str, "placement")
-    for name, value in document["user_metadata"].items():
-        _need(type(value) is str and len(name) + len(value) <= _MAX_TEXT, "user_metadata")
+    for member in ("user_metadata", "checksums", "tags"):
+        _texts(document[member], member)
     bodies = []
     for item in document["bodies"]:
         _need(type(item) is dict, "bodies")
         closed(item, _BODY, "document")
+        _texts(item["checksums"], "checksums")
         bodies.append(ManifestBody(**item))
     manifest = Manifest(**document | {"placement": tuple(document["placement"]), "bodies": tuple(bodies)})
     _check(manifest)
     return manifest
+
+
+def _texts(given: dict[str, Any], member: str) -> None:
+    for name, value in given.items():
+        _need(type(value) is str and len(name) + len(value) <= _MAX_TEXT, member)
 
 
 def _need(holds: bool, what: str) -> None:
@@ -163,17 +184,33 @@ def _check(manifest: Manifest) -> None:
     _need(manifest.placement == tuple(sorted(set(manifest.placement))), "placement is not a sorted set")
     _need(1 <= len(manifest.key.encode("utf-8")) <= MAX_KEY_BYTES, "key")
     _need(len(manifest.content_type) <= _MAX_TEXT, "content_type")
-    _need(1 <= len(manifest.etag) <= 80, "etag")
-    if manifest.kind == "version":
-        _need(manifest.subject == manifest.version_id and not manifest.plan_id, "a version names itself and no plan")
-    else:
-        _need(manifest.kind == "view" and manifest.subject != manifest.version_id, "kind")
-        _need(1 <= len(manifest.plan_id) <= 64, "a view has a plan")
+    _need(0 <= manifest.written_at <= _MAX_SAFE, "written_at")
+    _need(all(len(text) <= 64 for text in (manifest.object_format, manifest.written_by, manifest.run_id)), "written by")
+    _need(manifest.checksum_type in _CHECKSUM_TYPES, "checksum_type")
+    _need(bool(manifest.checksums) == bool(manifest.checksum_type), "checksums and their type stand together")
+    _need(len(manifest.tags) <= _MAX_TAGS, "tags")
     _need(not manifest.previous_sha256 or bool(_SHA256.fullmatch(manifest.previous_sha256)), "previous_sha256")
     _need((manifest.generation == 1) == (manifest.previous_sha256 == ""), "generation 1 and only it follows nothing")
+    _check_kind(manifest)
+    if manifest.kind == "marker":
+        return
+    _need(1 <= len(manifest.etag) <= 80, "etag")
     _need(lengths and 1 <= len(manifest.bodies) <= MAX_PART, "bodies")
     _need(sum(body.plain_length for body in manifest.bodies) == manifest.size <= _MAX_SAFE, "size")
     _need(all(_SHA256.fullmatch(body.commitment) for body in manifest.bodies), "commitment")
     parts = [body.part for body in manifest.bodies]
     _need(parts == [0] or (parts == sorted(set(parts)) and parts[0] >= 1 and parts[-1] <= MAX_PART), "parts")
     _need(len({body.body_id for body in manifest.bodies}) == len(parts), "a body twice")
+
+
+def _check_kind(manifest: Manifest) -> None:
+    if manifest.kind == "view":
+        _need(manifest.subject != manifest.version_id and 1 <= len(manifest.plan_id) <= 64, "a view has a plan")
+        _need(not (manifest.tags or manifest.null_version), "a view has no tags and is no version")
+        return
+    _need(manifest.kind in {"version", "marker"}, "kind")
+    _need(manifest.subject == manifest.version_id and not manifest.plan_id, "a version names itself and no plan")
+    if manifest.kind == "marker":
+        said = (manifest.bodies, manifest.size, manifest.etag, manifest.content_type, manifest.user_metadata,
+                manifest.checksums, manifest.tags, manifest.generation)  # fmt: skip
+        _need(said == ((), 0, "", "", {}, {}, {}, 1), "a marker says nothing but that the key is deleted")

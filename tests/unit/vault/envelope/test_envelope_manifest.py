@@ -32,13 +32,21 @@ ONE = Manifest(
     tenant="acme", zone="de", dataset_id="d" * 32, manifest_id="c" * 32, generation=1, subject=VERSION, kind="version",
     key="2026/müller \U0001f600.parquet", version_id=VERSION, label="personal", placement=("de", "fr"),
     contract_version=0, content_type="", user_metadata={"ключ": '\x00\n"', "": ""}, size=5, etag="e",
-    bodies=(body(1, 0, 5),),
+    bodies=(body(1, 0, 5),), written_at=1_790_000_000_000, null_version=True, object_format="parquet",
+    written_by="b" * 32, run_id="9" * 32, checksums={"crc32": "AAAAAA=="}, checksum_type="FULL_OBJECT",
+    tags={"проект": "x", "empty": ""},
 )  # fmt: skip
 PARTS = replace(ONE, size=12, bodies=(body(1, 1, 5), body(2, 4, 0), body(3, 10_000, 7)))
-OF_VIEW = replace(ONE, kind="view", subject=VIEW, plan_id=PLAN, generation=2, previous_sha256="0" * 64)
+OF_VIEW = replace(
+    ONE, kind="view", subject=VIEW, plan_id=PLAN, generation=2, previous_sha256="0" * 64, tags={}, null_version=False
+)
+MARKER = replace(
+    ONE, kind="marker", content_type="", user_metadata={}, size=0, etag="", bodies=(), checksums={}, checksum_type="",
+    tags={},
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("manifest", [ONE, PARTS, OF_VIEW, replace(ONE, placement=(), user_metadata={})])
+@pytest.mark.parametrize("manifest", [ONE, PARTS, OF_VIEW, MARKER, replace(ONE, placement=(), user_metadata={})])
 def test_what_is_sealed_opens_as_it_was(manifest: Manifest) -> None:
     stored = seal_manifest(manifest, OBJECT_KEY, WRAPPED_KEY)
     assert open_manifest(stored, OBJECT_KEY, manifest_sha256(stored)) == manifest
@@ -69,6 +77,14 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "version of another version": {"subject": VIEW},
     "version with a plan": {"plan_id": PLAN},
     "view that is the version": {"kind": "view", "plan_id": PLAN},
+    "marker with bytes": {"kind": "marker"},
+    "view with tags": {"kind": "view", "subject": VIEW, "plan_id": PLAN, "null_version": False},
+    "view that is a null version": {"kind": "view", "subject": VIEW, "plan_id": PLAN, "tags": {}},
+    "stamp before the epoch": {"written_at": -1},
+    "checksums of no type": {"checksum_type": ""},
+    "type without checksums": {"checksums": {}},
+    "unknown checksum type": {"checksum_type": "HALF"},
+    "too many tags": {"tags": {str(n): "" for n in range(51)}},
     "view without a plan": {"kind": "view", "subject": VIEW},
     "unknown label": {"label": "public"},
     "no key": {"key": ""},
@@ -100,7 +116,7 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "float": {"contract_version": 1.0},
     "not a number": {"contract_version": float("nan")},
     "integer beyond 2^53": {"contract_version": 1 << 53},
-    "another format": {"format": 2},
+    "another format": {"format": 1},
     "another suite": {"suite": "cobblestone-128"},
     "tenant empty": {"tenant": ""},
     "dataset id not an id": {"dataset_id": "claims"},

@@ -4,6 +4,7 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.ready
 LOCKS  := requirements.lock requirements-bootstrap.lock
 SEEDS  ?= 50
+TARGET ?= files
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo dev test check bench crash lock clean
@@ -39,8 +40,8 @@ check: $(STAMP) ## ruff, mypy, import contracts, doctrine checks
 bench: $(STAMP) ## measure; prints medians and ratios, writes benchmarks/out/*.json
 	@$(PY) -m benchmarks
 
-crash: $(STAMP) ## kill -9 at every persistence call; SEEDS=1000 for the published run
-	@$(PY) -m pytest tests/fault -q -p no:randomly --crash-seeds=$(SEEDS)
+crash: $(STAMP) ## kill -9 at every persistence call; SEEDS=1000 TARGET=files|servers for the published runs
+	@$(PY) -m tests.fault.crash --seeds $(SEEDS) --target $(TARGET) --out docs/results/crash-$(TARGET).json
 
 lock: ## resolve the locks again (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra test --extra bench --no-emit-package demesne --generate-hashes --no-header --no-annotate --quiet -o requirements.lock

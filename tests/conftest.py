@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 IN_CI = os.environ.get("DEMESNE_CI") == "1"
-QUICK_SEEDS = 5  # of the crash tests in a plain `make test`; `make crash` takes more
+QUICK_SEEDS = 50  # of the crash tests in a plain `make test`; `make crash` takes more
 
 _RAN = pytest.StashKey[bool]()
 

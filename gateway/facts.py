@@ -18,6 +18,7 @@ from vault.errors import NotFound
 
 SESSION_CACHE_MS = 5_000
 ZONE_CACHE_MS = 5_000
+PLACES = frozenset({"store", "key-provider"})  # whose observations every decision and receipt states
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,9 @@ class FactsReader:
             )
         stale = now - row.observed_at > policy.zone_stale_ms
         observed = tuple(
-            {name: str(item.get(name, "")) for name in ("what", "observed", "strength")} for item in row.observed
-        )
+            {name: str(item.get(name, "")) for name in ("what", "observed", "strength")}
+            for item in row.observed if item.get("what") in PLACES
+        )  # fmt: skip
         return ZoneFacts(
             row.name, policy.jurisdiction, policy.posture,
             "open" if row.state == "open" and not stale else "closed",

@@ -8,10 +8,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 108
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """One sentence for each setting that cannot work, beginning with its variable."""
+    return [
+        f"DEMESNE_{'_'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors()
+    ]
 
 
 class Settings(BaseSettings):
@@ -37,6 +45,7 @@ class Settings(BaseSettings):
     api_port: int = Field(9001, ge=0, le=65535, description="API and console port")
     tls_cert: Path | None = Field(None, description="PEM chain; both ports then speak TLS 1.3")
     tls_key: Path | None = Field(None, description="PEM key of tls_cert")
+    drain_seconds: int = Field(30, ge=1, le=3600, description="how long running answers may go on after SIGTERM")
     created_buckets: Literal["restricted", "open"] = Field(
         "restricted", description="label of datasets made by S3 CreateBucket; open = no personal data"
     )

@@ -10,11 +10,13 @@ from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
 from vault.catalog.seal import RowSeal
+from vault.endpoint.address import parse_networks
 from vault.errors import Refused
 from vault.store.files import FileStore
 from vault.store.store import Store
 
 if TYPE_CHECKING:
+    from vault.store.minio import MinioStore
     from vault.store.s3 import S3Store
 
 
@@ -33,7 +35,7 @@ def open_store(settings: Settings) -> Store:
     url = urlsplit(settings.store_location)
     if url.scheme == "file":
         return FileStore(Path(url.path))
-    return _open_s3(settings, url)
+    return _open_bucket(settings, url)
 
 
 def initialise_store(settings: Settings) -> None:
@@ -43,21 +45,34 @@ def initialise_store(settings: Settings) -> None:
     if url.scheme == "file":
         FileStore.initialise(Path(url.path), settings.jurisdiction)
     else:
-        _open_s3(settings, url).initialise(settings.jurisdiction)
+        _open_bucket(settings, url).initialise(settings.jurisdiction)
 
 
-def _open_s3(settings: Settings, url: SplitResult) -> "S3Store":
-    if url.scheme != "s3" or not url.netloc:
-        raise Refused("store.url", "DEMESNE_STORE_URL must be file:///DIRECTORY or s3://BUCKET?endpoint=…&region=…")
-    from vault.store.s3 import S3Store
-
+def _open_bucket(settings: Settings, url: SplitResult) -> "S3Store | MinioStore":
+    if url.scheme not in {"s3", "minio"} or not url.netloc:
+        raise Refused(
+            "store.url", "DEMESNE_STORE_URL must be file:///DIRECTORY, s3://BUCKET?endpoint=…&region=… or minio://…"
+        )
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
     if odd := sorted(set(query) - {"endpoint", "region"}):
-        raise Refused("store.url", f"{odd[0]}: only endpoint and region may follow s3://{url.netloc}?")
-    return S3Store.connect(
+        raise Refused("store.url", f"{odd[0]}: only endpoint and region may follow {url.scheme}://{url.netloc}?")
+    if url.scheme == "minio":
+        from vault.store.minio import MinioStore as Driver
+    else:
+        from vault.store.s3 import S3Store as Driver  # type: ignore[assignment]
+    return Driver.connect(
         bucket=url.netloc, endpoint=query.get("endpoint"), region=query.get("region", ""),
         access_key=settings.store_access_key, secret_key=settings.store_secret_key, ca=settings.store_ca,
+        networks=parse_networks(settings.store_networks), pins=_pins(settings.store_pins),
     )  # fmt: skip
+
+
+def _pins(text: str) -> tuple[str, ...]:
+    pins = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for pin in pins:
+        if len(pin) != 64 or not set(pin) <= set("0123456789abcdef"):
+            raise Refused("store.pins", "DEMESNE_STORE_PINS: each is the SHA-256 of a public key, 64 hex digits")
+    return pins
 
 
 def open_catalog(settings: Settings, mac_key: bytes) -> Catalog:

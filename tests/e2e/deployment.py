@@ -122,6 +122,7 @@ class Deployment:
             value = value.replace(f"@catalog-{name}/demesne", f"@127.0.0.1:{self.postgresql_port}/{name}")
             value = re.sub(rf"\bstore-{name}:\d+", f"127.0.0.1:{self.ports[f'store-{name}']}", value)
         value = value.replace("opa-de:8181", f"127.0.0.1:{self.ports['opa-de']}")
+        value = value.replace("10.0.0.0/8,172.16.0.0/12", "127.0.0.0/8")
         value = value.replace("0.0.0.0", "127.0.0.1")  # the point of the test is not to listen there
         state = self.directory / "state" if namespace() else self.volume(f"state-{zone}")
         value = re.sub(r"^/state\b", str(state), value)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from vault.errors import Malformed, NotFound, Unavailable
+from vault.store.exposure import Exposure
 from vault.store.store import Location, Readable, StoredObject, check_key
 
 Hook = Callable[[str, str], None]
@@ -96,6 +97,7 @@ class MemoryStore:
         self.opened = 0
         self.closed = 0
         self.observed = observed
+        self.exposed = Exposure("no", "no", "off")
         self.before: Hook = _nothing
         self.after: Hook = _nothing
         self.lie: Callable[[str, bytes], bytes] = lambda _key, data: data
@@ -135,6 +137,10 @@ class MemoryStore:
     def location(self) -> Location:
         self.before("location", "")
         return Location(self.observed, "self-reported", "memory://")
+
+    def exposure(self) -> Exposure:
+        self.before("exposure", "")
+        return self.exposed
 
     def clean(self, before_ms: int) -> int:
         old = [name for name, begun in self.begun.items() if begun < before_ms]

@@ -10,11 +10,13 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn, Self
 
 from vault.errors import Conflict, Malformed, NotFound, Unavailable
+from vault.store.exposure import Exposure
 from vault.store.store import Location, Readable, StoredObject, check_key
 
 MARKER = ".location.json"
@@ -226,6 +228,14 @@ class FileStore:
         if not isinstance(observed, str):
             raise Malformed("store.marker", str(path))
         return Location(observed=observed, strength="self-reported", target=f"file://{self._root}")
+
+    def exposure(self) -> Exposure:
+        """Public: a folder that every user of the host may write to. What a file system below mirrors, nobody says."""
+        try:
+            open_to_all = any(path.stat().st_mode & stat.S_IWOTH for path in (self._root, self._root / UNFINISHED))
+        except OSError as error:
+            _raise(error, MARKER)
+        return Exposure("no", "yes" if open_to_all else "no", "off", unasked=("replication",))
 
     def clean(self, before_ms: int) -> int:
         removed = 0

@@ -1,294 +1,229 @@
-"""Any S3 store behind the port: streams as multipart uploads, constant memory, one request at a time.
-
-Nothing is trusted but durability: what comes back is sealed, its length is compared with the manifest, and where
-the store says it lies is an observation of strength "self-reported".
-"""
+"""Any S3 store behind the port, through boto3."""
 
 import contextlib
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import boto3
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vault.errors import Malformed, NotFound, Unavailable, VaultError
-from vault.store.s3_bucket import make_bucket, observed_location
-from vault.store.store import Location, Readable, StoredObject, check_key
+from vault.endpoint.address import Endpoint, Network, parse_endpoint
+from vault.endpoint.botocore_session import DIRECT, send_through
+from vault.endpoint.dialer import Dialer, Resolve, system_resolve
+from vault.errors import Malformed, NotFound, Refused, Unavailable, VaultError
+from vault.store.exposure import Exposure
+from vault.store.remote import PART, Body, Head, Ranged, RemoteStore, Unfinished
+from vault.store.s3_bucket import AnonymousRead, bucket_exposure, make_bucket, observed_location
+from vault.store.store import Location
 
-PART = 8 << 20
-"""Bytes of one part: the memory of one writer. S3 allows 10 000 parts."""
-MAX_PARTS = 10_000
-WINDOW = 16 << 20
-"""Most bytes one ranged request asks for ahead of a reader that goes on from where it was."""
-_MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+__all__ = ["PART", "S3Store"]
+_MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchUpload"}
+_FULL = {"QuotaExceeded", "EntityTooLarge", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
+CONNECT_SECONDS, SILENCE_SECONDS = 3.0, 10.0
 
 
-def _raise(error: Exception, key: str) -> NoReturn:
+def failure_of(error: Exception, key: str) -> VaultError:
+    """What an error of boto3 is to the port."""
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _MISSING:
-            raise NotFound("store.missing", key) from error
-        if code == "InvalidRange":
-            raise Malformed("store.short", key) from error
-        if status == 507 or code in {"QuotaExceeded", "EntityTooLarge"}:
-            raise Unavailable("store.full", code) from error
-        raise Unavailable("store.io", f"{key}: {code}") from error
-    raise Unavailable("store.unreachable", f"{key}: {type(error).__name__}") from error
+        return named_failure(code, status, key)
+    return Unavailable("store.unreachable", f"{key}: {type(error).__name__}")
 
 
-class S3Writer:
-    """Small objects are one PUT at commit; from the second part on it is a multipart upload."""
-
-    def __init__(self, client: Any, bucket: str, key: str) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._key = check_key(key)
-        self._buffer = bytearray()
-        self._upload_id: str | None = None
-        self._parts: list[dict[str, Any]] = []
-        self._size = 0
-        self._ended = False
-
-    def write(self, data: Readable) -> None:
-        view = memoryview(data).cast("B")
-        self._size += len(view)
-        while view:
-            room = PART - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
-            if len(self._buffer) == PART:
-                self._send()
-
-    def commit(self) -> StoredObject:
-        if self._ended:
-            raise Unavailable("store.io", "this write was ended before")
-        where = {"Bucket": self._bucket, "Key": self._key}
-        try:
-            if self._upload_id is None:
-                self._client.put_object(**where, Body=bytes(self._buffer))
-            else:
-                if self._buffer:
-                    self._send()
-                self._client.complete_multipart_upload(
-                    **where, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
-                )
-        except (ClientError, BotoCoreError) as error:
-            self.abort()
-            _raise(error, self._key)
-        self._ended = True
-        self._buffer = bytearray()
-        return StoredObject(self._key, self._size)
-
-    def abort(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._buffer = bytearray()
-        if self._upload_id is not None:
-            with contextlib.suppress(ClientError, BotoCoreError):  # what stays behind, `clean` finds
-                self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
-
-    def _send(self) -> None:
-        if len(self._parts) == MAX_PARTS:
-            self.abort()
-            raise Unavailable("store.full", f"more than {MAX_PARTS} parts of {PART} bytes")
-        where = {"Bucket": self._bucket, "Key": self._key}
-        try:
-            if self._upload_id is None:
-                self._upload_id = self._client.create_multipart_upload(**where)["UploadId"]
-            number = len(self._parts) + 1
-            answer = self._client.upload_part(
-                **where, UploadId=self._upload_id, PartNumber=number, Body=bytes(self._buffer)
-            )
-        except (ClientError, BotoCoreError) as error:
-            self.abort()
-            _raise(error, self._key)
-        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-        self._buffer = bytearray()
+def named_failure(code: str, status: int, key: str) -> VaultError:
+    """What an S3 error code is to the port."""
+    if code in _MISSING:
+        return NotFound("store.missing", key)
+    if code in {"InvalidRange", "416"}:
+        return Malformed("store.short", key)
+    if status == 507 or code in _FULL:
+        return Unavailable("store.full", code)
+    return Unavailable("store.io", f"{key}: {code}")
 
 
-class S3Reader:
-    """Ranged GETs. One that goes on where the last ended is served from a request that asks ahead, twice as far each
-    time; a jump asks for exactly its bytes. Every request carries If-Match: a swapped object is not read half."""
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise failure_of(error, key) from error
 
-    def __init__(self, client: Any, bucket: str, key: str) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._key = check_key(key)
-        self._body: Any = None
-        self._at = 0
-        self._until = 0
-        self._window = 0
-        try:
-            head = client.head_object(Bucket=bucket, Key=key)
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, key)
-        self.size = int(head["ContentLength"])
-        self._etag: str | None = head.get("ETag")
 
-    def read_at(self, offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        self.read_into(offset, memoryview(buffer))
-        return bytes(buffer)
+class _StreamedBody:
+    def __init__(self, stream: Any, key: str) -> None:
+        self._stream = stream
+        self._key = key
 
-    def read_into(self, offset: int, target: memoryview) -> int:
-        if not len(target):
-            return 0
-        if offset + len(target) > self.size:
-            raise Malformed("store.short", f"{self._key}: {self.size} bytes, not {offset + len(target)}")
-        done = 0
-        while done < len(target):
-            if self._body is None or self._at != offset + done or self._at >= self._until:
-                self._request(offset + done, len(target) - done)
-            done += self._take(target[done : done + self._until - self._at])
-        return done
+    def read(self, amount: int) -> bytes:
+        with _translated(self._key):
+            return bytes(self._stream.read(amount))
 
     def close(self) -> None:
-        if self._body is not None:
-            body, self._body = self._body, None
-            body.close()
+        self._stream.close()
 
-    def _request(self, start: int, length: int) -> None:
-        going_on = self._at == start and self._until > 0
-        self._window = min(WINDOW, max(length, self._window * 2)) if going_on else length
-        stop = min(self.size, start + max(length, self._window))
-        self.close()
-        condition = {} if self._etag is None else {"IfMatch": self._etag}
-        try:
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-{stop - 1}", **condition
+
+class S3Bucket:
+    """`vault.store.remote.Bucket` over a boto3 client."""
+
+    def __init__(self, client: Any, name: str, dialer: Dialer, endpoint: Endpoint, anonymous: AnonymousRead) -> None:
+        self._client = client
+        self._name = name
+        self._dialer = dialer
+        self._endpoint = endpoint
+        self._anonymous = anonymous
+
+    def head(self, key: str) -> Head:
+        with _translated(key):
+            found = self._client.head_object(Bucket=self._name, Key=key)
+        return Head(int(found["ContentLength"]), found.get("ETag"))
+
+    def get(self, key: str, start: int, stop: int, etag: str | None) -> Ranged:
+        condition = {} if etag is None else {"IfMatch": etag}
+        with _translated(key):
+            found = self._client.get_object(
+                Bucket=self._name, Key=key, Range=f"bytes={start}-{stop - 1}", **condition
             )
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, self._key)
-        self._body = answer["Body"]
-        # A store that answers another range than the one asked for is caught here, before a tag would say it.
-        expected = f"bytes {start}-{stop - 1}/{self.size}"
-        if answer.get("ContentRange") != expected or answer.get("ContentLength") != stop - start:
-            self.close()
-            raise Malformed("store.short", f"{self._key}: {answer.get('ContentRange')!r}, not {expected!r}")
-        self._at, self._until = start, stop
+        body: Body = _StreamedBody(found["Body"], key)
+        return Ranged(body, found.get("ContentRange"), found.get("ContentLength"), found.get("ETag"))
 
-    def _take(self, target: memoryview) -> int:
-        done = 0
-        try:
-            while done < len(target):
-                piece = self._body.read(len(target) - done)
-                if not piece:
-                    raise Malformed("store.short", f"{self._key}: ended at {self._at + done}")
-                target[done : done + len(piece)] = piece
-                done += len(piece)
-        except BotoCoreError as error:
-            self.close()
-            _raise(error, self._key)
-        except VaultError:
-            self.close()
-            raise
-        self._at += done
-        if self._at == self._until:
-            self.close()
-        return done
+    def put(self, key: str, data: bytes) -> None:
+        with _translated(key):
+            self._client.put_object(Bucket=self._name, Key=key, Body=data)
+
+    def begin(self, key: str) -> str:
+        with _translated(key):
+            return str(self._client.create_multipart_upload(Bucket=self._name, Key=key)["UploadId"])
+
+    def part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
+        with _translated(key):
+            answer = self._client.upload_part(
+                Bucket=self._name, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+            )
+        return str(answer["ETag"])
+
+    def complete(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
+        named = [{"PartNumber": number, "ETag": etag} for number, etag in parts]
+        with _translated(key):
+            self._client.complete_multipart_upload(
+                Bucket=self._name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": named}
+            )
+
+    def abandon(self, key: str, upload_id: str) -> None:
+        with _translated(key):
+            self._client.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
+
+    def delete(self, key: str) -> None:
+        with _translated(key):
+            self._client.delete_object(Bucket=self._name, Key=key)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
+        with _translated(prefix):
+            for page in pages:
+                yield from (each["Key"] for each in page.get("Contents", ()))
+
+    def uploads(self) -> Iterator[Unfinished]:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name)
+        with _translated(self._name):
+            for page in pages:
+                for each in page.get("Uploads", ()):
+                    yield Unfinished(each["Key"], each["UploadId"], int(each["Initiated"].timestamp() * 1000))
+
+    def location(self) -> Location:
+        with _translated(self._name):
+            observed = observed_location(self._client, self._name, self._endpoint)
+        target = f"{self._endpoint.url}/{self._name} at {self._dialer.address}"
+        return Location(observed, self._dialer.strength if observed else "none", target)
+
+    def exposure(self) -> Exposure:
+        with _translated(self._name):
+            return bucket_exposure(self._client, self._name, self._endpoint, self._anonymous)
+
+    def make(self, region: str, vouched: str, wait: float) -> None:
+        with _translated(self._name):
+            make_bucket(self._client, self._name, region, vouched, self._endpoint, wait)
 
 
-class S3Store:
+class S3Store(RemoteStore):
     """One bucket. `region`: what the store is expected to be signed for; where it *is* it is asked each time."""
 
-    def __init__(self, client: Any, bucket: str, endpoint: str | None = None, region: str = "") -> None:
-        self._client = client
-        self._bucket = bucket
-        self._endpoint = endpoint
+    def __init__(self, bucket: S3Bucket, region: str) -> None:
+        super().__init__(bucket)
+        self._made = bucket
         self._region = region
 
     @classmethod
     def connect(
         cls, *, bucket: str, endpoint: str | None, region: str, access_key: str, secret_key: str,
-        ca: Path | None = None, timeout: float = 10.0,
+        ca: Path | None = None, networks: tuple[Network, ...] = (), pins: tuple[str, ...] = (),
+        timeout: float = SILENCE_SECONDS, resolve: Resolve = system_resolve,
     ) -> Self:  # fmt: skip
         """Makes no request. `ca`: PEM authorities an https endpoint is checked against; None: those the client ships.
+        `networks`, `pins`: as `vault.endpoint.dialer.Dialer`. `timeout`: seconds of silence of a connection.
 
-        Redirects to another region are not followed by hand-written endpoints; checksums are ours (every chunk
-        carries a tag), so the client adds none that an older store would not know.
+        Checksums are ours (every chunk carries a tag), so the client adds none that an older store would not know.
+        Raises Refused("endpoint.url"), Refused("store.ca").
         """
-        config = Config(
-            signature_version="s3v4", connect_timeout=timeout, read_timeout=timeout * 3,
-            retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=64,
+        region = region or "us-east-1"
+        where = parse_endpoint(endpoint or f"https://s3.{region}.amazonaws.com")
+        dialer = Dialer("store", [where], networks=networks, pins=pins, resolve=resolve)
+        verify = readable_authorities(ca) or True
+        config = DIRECT.merge(Config(
+            signature_version="s3v4", connect_timeout=CONNECT_SECONDS, read_timeout=timeout,
+            retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=64,
             s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-        )  # fmt: skip
-        client = boto3.session.Session().client(
-            "s3", endpoint_url=endpoint, region_name=region or "us-east-1", aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key, config=config, verify=str(ca) if ca else None,
-        )  # fmt: skip
-        return cls(client, bucket, endpoint, region)
+        ))  # fmt: skip
+
+        def client(config: Config, **credentials: Any) -> Any:
+            made = boto3.session.Session().client(
+                "s3", endpoint_url=where.url, region_name=region, config=config, verify=verify, **credentials
+            )
+            send_through(made, dialer, verify=verify, timeout=(CONNECT_SECONDS, timeout), connections=64)
+            return made
+
+        signed = client(config, aws_access_key_id=access_key, aws_secret_access_key=secret_key)
+        nobody = client(config.merge(Config(signature_version=UNSIGNED)))
+        return cls(S3Bucket(signed, bucket, dialer, where, _anonymous_read(nobody, bucket)), region)
 
     def initialise(self, vouched: str, *, wait: float = 60.0) -> None:
         """Make the bucket if it is not there; `vouched`: where it lies, for a store that gives no location itself."""
+        self._made.make(self._region, vouched, wait)
+
+
+def readable_authorities(ca: Path | None) -> str | None:
+    """Checked early: a file of authorities that is not one would be found at the first connection, and named badly.
+    Raises Refused("store.ca")."""
+    if ca is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=str(ca))
+    except (OSError, ssl.SSLError) as error:
+        raise Refused("store.ca", f"{ca}: {type(error).__name__}") from error
+    return str(ca)
+
+
+def _anonymous_read(nobody: Any, bucket: str) -> Callable[[str | None], bool]:
+    def read(key: str | None) -> bool:
+        """Whether somebody without any credential may list the bucket, or read the object `key` of it."""
         try:
-            make_bucket(self._client, self._bucket, self._region, vouched, self._endpoint, wait)
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, self._bucket)
-
-    def open_write(self, key: str) -> S3Writer:
-        return S3Writer(self._client, self._bucket, key)
-
-    def put_bytes(self, key: str, data: Readable) -> None:
-        writer = self.open_write(key)
-        writer.write(data)
-        writer.commit()
-
-    def open_read(self, key: str) -> S3Reader:
-        return S3Reader(self._client, self._bucket, key)
-
-    def read_at(self, key: str, offset: int, length: int) -> bytes:
-        reader = self.open_read(key)
+            nobody.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError:
+            pass
+        else:
+            return True
+        if key is None:
+            return False
         try:
-            return reader.read_at(offset, length)
-        finally:
-            reader.close()
+            nobody.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
+        except ClientError:
+            return False
+        else:
+            return True
 
-    def size(self, key: str) -> int:
-        try:
-            return int(self._client.head_object(Bucket=self._bucket, Key=check_key(key))["ContentLength"])
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, key)
-
-    def delete(self, key: str) -> None:
-        try:
-            self._client.delete_object(Bucket=self._bucket, Key=check_key(key))
-        except (ClientError, BotoCoreError) as error:
-            with contextlib.suppress(NotFound):
-                _raise(error, key)
-
-    def list(self, prefix: str = "") -> Iterator[str]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-        try:
-            for page in pages:
-                yield from (each["Key"] for each in page.get("Contents", ()))
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, prefix)
-
-    def location(self) -> Location:
-        """The bucket's own word (s3_bucket.py), asked anew each time; strength "none" where it gives none."""
-        try:
-            observed = observed_location(self._client, self._bucket, self._endpoint)
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, self._bucket)
-        target = f"{self._endpoint or 's3'}/{self._bucket}"
-        return Location(observed, "self-reported" if observed else "none", target)
-
-    def clean(self, before_ms: int) -> int:
-        removed = 0
-        try:
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
-            for page in pages:
-                for each in page.get("Uploads", ()):
-                    if each["Initiated"].timestamp() * 1000 < before_ms:
-                        self._client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=each["Key"], UploadId=each["UploadId"]
-                        )
-                        removed += 1
-        except (ClientError, BotoCoreError) as error:
-            _raise(error, self._bucket)
-        return removed
+    return read

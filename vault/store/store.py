@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vault.errors import Refused
+from vault.store.exposure import Exposure
 
 _KEY = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(/[0-9A-Za-z][0-9A-Za-z_-]*)*")
 _MAX_KEY = 96
@@ -81,6 +82,9 @@ class Store(Protocol):
 
     def location(self) -> Location:
         """Asked anew each time: a moved store must be noticed."""
+
+    def exposure(self) -> Exposure:
+        """How the bytes may leave that location: replication, public access, versions that stay. Asked anew too."""
 
     def clean(self, before_ms: int) -> int:
         """Remove what writers of dead processes left unfinished before then; answers how much."""

@@ -10,7 +10,7 @@ import structlog
 from pydantic import ValidationError
 
 from gateway.ops.logs import configure_logs
-from gateway.settings import Settings
+from gateway.settings import Settings, problems_of
 from lineage.errors import LineageError
 from vault.errors import VaultError
 
@@ -21,9 +21,7 @@ def run(role: str, argv: list[str]) -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for problem in error.errors():
-            name = "DEMESNE_" + "_".join(str(part).upper() for part in problem["loc"])
-            print(f"{name}: {problem['msg']}", file=sys.stderr)
+        print("\n".join(problems_of(error)), file=sys.stderr)
         return 2
     try:
         return _start(role, settings, argv)

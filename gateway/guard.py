@@ -85,7 +85,7 @@ class Guard:
         self._directory = directory
         self._decision_key = decision_key
         self._grace_ms = freshness_grace_ms
-        self._executor = executor
+        self.executor = executor
 
     async def admit(
         self,
@@ -151,7 +151,7 @@ class Guard:
         """Run a synchronous vault call on the bounded executor, its failures translated once."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, partial(call, *args, **kwargs))
+            return await loop.run_in_executor(self.executor, partial(call, *args, **kwargs))
         except VaultError as error:
             raise translate(error) from error
 

@@ -1,8 +1,7 @@
 """Steps 6 to 8 of the read road (gateway/guard.py): which rendering, its key, its bytes, what became of it."""
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -12,8 +11,8 @@ from gateway.errors import BadRequest, Denied, GatewayError, NotFound, Precondit
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.plans import IDENTITY_PLAN, declassified
-from gateway.record import coalesce
-from gateway.s3.ports import Buffer, ListedObject, Listing
+from gateway.s3.ports import ListedObject, Listing
+from gateway.streams import PlainStream
 from lineage.errors import LineageError
 from vault.broker.types import Grant
 from vault.catalog.catalog import Catalog
@@ -23,7 +22,6 @@ from vault.objects import Vault
 from vault.reading import SealedReader
 from vault.ref import DatasetRef, ObjectRef
 
-RECHECK_BYTES = 4 << 20
 MAX_HEADS = 100_000  # of which a worker remembers what they described
 Row = VersionRow | ViewRow
 log = structlog.get_logger(__name__)
@@ -45,43 +43,25 @@ class Reading:
         self.last_modified = (row.ready_at or row.created_at) if isinstance(row, ViewRow) else row.created_at
         self.user_metadata: Mapping[str, str] = reader.user_metadata if reader else {}
         self.version_id: str | None = None
-        self.checksums: Mapping[str, str] = {}
+        self.checksums = NO_CHECKSUMS
+        self.parts: Sequence[StoredPart] = ()
+        self.tag_count = 0
         self.view = admission.view
         self.decision_id = admission.decision_id
         self.promise = admission.promise.encode()
         self.sent = 0
         self.ranges: list[list[int]] = []
-        self._ahead: asyncio.Future[Buffer | None] | None = None
+        self._stream: PlainStream | None = None
 
-    async def stream(self, start: int, stop: int) -> AsyncIterator[Buffer]:
+    def stream(self, start: int, stop: int) -> PlainStream:
         """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
-        if self._reader is None:
-            raise BadRequest("MethodNotAllowed", "A writer sees size and ETag of what it wrote, not its bytes")
-        slabs, slab = await self._guard.blocking(_first, self._reader, start, stop)
-        position, checked = start, start
-        while slab is not None:
-            if position - checked >= RECHECK_BYTES:
-                checked = position
-                refusal = await self._guard.blocking(self._still_allowed)
-                if refusal is not None:
-                    raise refusal
-            # Charged before it is handed over: a client that hangs up with a slab in hand has read it.
-            self.sent += len(slab)
-            coalesce(self.ranges, position, position + len(slab))
-            position += len(slab)
-            if position < stop:
-                self._ahead = asyncio.ensure_future(self._guard.blocking(_next, slabs))
-            yield slab
-            slab = await self._ahead if position < stop and self._ahead is not None else None
-            self._ahead = None
-        if position != stop:
-            raise GatewayError("InternalError", "Stored data ended early", rule="integrity.truncated")
+        self._stream = PlainStream(self._reader, (start, stop), self, self._guard.executor, self._still_allowed)
+        return self._stream
 
     async def settle(self) -> None:
-        """Wait for a slab that is being unsealed for nobody any more; its reader must not be closed under it."""
-        if self._ahead is not None:
-            await asyncio.wait({self._ahead})
-            self._ahead.exception()  # nobody asks for it any more: neither slab nor failure left this process
+        """Wait for what is being unsealed for nobody any more."""
+        if self._stream is not None:
+            await self._stream.settle()
 
     def close(self) -> None:
         if self._reader is not None:
@@ -310,16 +290,6 @@ def _is_own_rendering(admission: Admission, version: VersionRow) -> bool:
     """Whether the decision permits the version's own bytes; any other decision names a view."""
     view = admission.allow.view
     return view in {"raw", "writer"} or (view == "open" and version.key_class == "view")
-
-
-def _first(reader: SealedReader, start: int, stop: int) -> tuple[Iterator[Buffer], Buffer | None]:
-    """Open, check, and unseal the first slab in one hop to the executor."""
-    slabs: Iterator[Buffer] = reader.stream(start, stop)
-    return slabs, next(slabs, None)
-
-
-def _next(slabs: Iterator[Buffer]) -> Buffer | None:
-    return next(slabs, None)
 
 
 def _listed(version: VersionRow, row: Row) -> ListedObject:

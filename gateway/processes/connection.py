@@ -5,9 +5,12 @@ never end fill the memory of the worker, half-open heads its file descriptors. B
 """
 
 import asyncio
+from concurrent.futures import Executor
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.processes.outlet import Outlet
 
 HEAD_SECONDS = 20.0  # from the connection, or the first byte of a further request, to the end of its head
 HEAD_BYTES = 1 << 20  # above 100 headers of 8 KiB, which `RequestHead` refuses by name, and one read of the socket
@@ -19,6 +22,11 @@ class BoundedHeads(HttpToolsProtocol):
     _late: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+
+    def __init__(self, *given: Any, pool: Executor | None = None, **named: Any) -> None:
+        """`pool`: threads that send large answers of plain HTTP (`Outlet`); None leaves all sending to the loop."""
+        super().__init__(*given, **named)
+        self._pool = pool
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -43,7 +51,21 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
+        outlet = Outlet(self.transport, self._pool) if self._pool is not None and self.scheme == "http" else None
+        if outlet is not None:
+            extensions: Any = {"demesne.outlet": outlet}
+            self.scope["extensions"] = extensions
         super().on_headers_complete()
+        if outlet is not None:
+            outlet.cycle = self.cycle
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP behind a request whose answer is under way must not be answered into that answer's body."""
+        cycle: Any = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+            return
+        super().send_400_response(msg)
 
     @property
     def _idle(self) -> bool:

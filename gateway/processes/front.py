@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -81,10 +82,11 @@ class Parts:
 
 async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> int:
     executor = ThreadPoolExecutor(settings.read_threads, "vault")
+    senders = ThreadPoolExecutor(settings.read_threads, "send")
     broker = BrokerClient(settings.broker_socket)
     hello = await asyncio.to_thread(hello_when_up, broker)
     parts = await _build(settings, executor, broker, hello)
-    servers = [_server(settings, parts.s3_app), _server(settings, parts.api_app)]
+    servers = [_server(settings, parts.s3_app, senders), _server(settings, parts.api_app, senders)]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -106,6 +108,7 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
         await parts.doctrine.close()
         await parts.ledger.close()
         executor.shutdown(cancel_futures=True)
+        senders.shutdown(cancel_futures=True)
     return 0
 
 
@@ -195,9 +198,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, app: Callable[..., Any]) -> _Server:
+def _server(settings: Settings, app: Callable[..., Any], senders: ThreadPoolExecutor) -> _Server:
     config = uvicorn.Config(
-        app, loop="none", http=BoundedHeads, ws="none", lifespan="off", access_log=False, server_header=False,
+        app, loop="none", http=partial(BoundedHeads, pool=senders),  # type: ignore[arg-type]
+        ws="none", lifespan="off", access_log=False, server_header=False,
         # The peer address is the socket's: a header that names another would be the caller's own word.
         proxy_headers=False, log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5,
         ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,

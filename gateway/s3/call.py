@@ -10,7 +10,7 @@ from gateway.errors import BadRequest
 from gateway.identity.principal import Principal
 from gateway.identity.request_head import RequestHead
 from gateway.identity.sigv4 import VerifiedRequest
-from gateway.s3.ports import Guard
+from gateway.s3.ports import Burst, Guard, Outlet
 from vault.ref import DatasetRef, ObjectRef
 
 Receive = Callable[[], Awaitable[Any]]
@@ -71,8 +71,8 @@ class Call:
     @property
     def object_ref(self) -> ObjectRef:
         version_id = self.parameter("versionId")
-        if version_id is not None and not _VERSION_ID(version_id):
-            raise BadRequest("InvalidArgument", "the version id is not one of this gateway")
+        if version_id is not None:
+            check_version_id(version_id)
         return ObjectRef(self.principal.tenant, self.face.zone, self.bucket, self.key, version_id)
 
     def parameter(self, name: str) -> str | None:
@@ -102,7 +102,9 @@ class Call:
 class Answer:
     """The response side of one request, and what is left of its body. Knows whether anything was sent."""
 
-    def __init__(self, receive: Receive, send: Send, request_id: str, *, expects_continue: bool) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, request_id: str, *, expects_continue: bool, outlet: Outlet | None = None
+    ) -> None:
         self._receive = receive
         self._send = send
         self.request_id = request_id
@@ -111,6 +113,7 @@ class Answer:
         self._touched = False
         self._expects_continue = expects_continue
         self._close = False
+        self._outlet = outlet
 
     async def receive(self) -> bytes | None:
         """The next bytes of the request body, None after the last. Raises ClientGone."""
@@ -157,6 +160,19 @@ class Answer:
         except TimeoutError:
             raise ClientGone from None
 
+    async def pour(self, burst: Burst) -> None:
+        """The whole body, past the server's loop (`can_pour`). Raises what `burst` raises, and ClientGone."""
+        assert self._outlet is not None
+        try:
+            await self._outlet.pour(burst, SEND_SECONDS)
+        except ConnectionError:
+            raise ClientGone from None
+        await self.body(b"", more=False)
+
+    @property
+    def can_pour(self) -> bool:
+        return self._outlet is not None
+
     async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """A whole small answer. Its length is always stated, so that a cut connection is seen as one."""
         if status != 204:
@@ -173,6 +189,12 @@ class Answer:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 return
+
+
+def check_version_id(version_id: str) -> None:
+    """Raises BadRequest "InvalidArgument" for what cannot be one, so that no other spelling reaches the catalog."""
+    if not _VERSION_ID(version_id):
+        raise BadRequest("InvalidArgument", "invalid version id specified")
 
 
 def decision_headers(decision_id: str, view: str = "", promise: str = "") -> Headers:

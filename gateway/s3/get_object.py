@@ -8,8 +8,9 @@ from gateway.errors import BadRequest
 from gateway.s3 import conditions, ranges
 from gateway.s3.call import Call, ClientGone, Headers
 from gateway.s3.object_headers import checksum_headers, override, read_headers, refuse_raw_link, required_view
-from gateway.s3.ports import Buffer, OpenRead
+from gateway.s3.ports import Buffer, OpenRead, Pourable
 
+_POUR_FROM = 512 << 10  # bytes; for less, a hop to a sending thread costs more than it spares
 _WATCH_FROM = 4 << 20  # bytes; a shorter answer is sent before its client could be noticed gone
 
 
@@ -70,6 +71,10 @@ async def _answer(call: Call, opened: OpenRead, status: int, headers: Headers, s
     if first is None:
         raise EOFError("the stream is empty")
     await call.answer.start(status, headers)
+    if stop - start >= _POUR_FROM and call.answer.can_pour and isinstance(pieces, Pourable):
+        pieces.hand_back(first)
+        await call.answer.pour(pieces.burst)
+        return
     if stop - start < _WATCH_FROM:
         await _send(call, first, pieces, stop - start)
         return

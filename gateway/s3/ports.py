@@ -14,7 +14,7 @@ Conventions of every type here:
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from gateway.identity.principal import Principal
 from vault.ref import DatasetRef, ObjectRef
@@ -217,6 +217,28 @@ class UploadListing:
     uploads: tuple[ListedUpload, ...]
     truncated: bool
     common_prefixes: tuple[str, ...] = ()
+
+
+Push: TypeAlias = Callable[[memoryview], int]
+"""Bytes taken of a view: fewer than all when the client is slow. Raises ConnectionError when it has gone."""
+Burst: TypeAlias = Callable[[Push], Literal["more", "slow", "done"]]
+"""Push what there is, on a sending thread; "slow" when a push took less, "more" after its share, "done" at the end."""
+
+
+@runtime_checkable
+class Pourable(Protocol):
+    """A stream that can also be sent from threads, past the event loop. `hand_back` what `anext` gave first."""
+
+    def hand_back(self, slab: Buffer) -> None: ...
+    def burst(self, push: Push) -> Literal["more", "slow", "done"]: ...
+
+
+class Outlet(Protocol):
+    """The server's road for large bodies, where it has one (scope extension "demesne.outlet")."""
+
+    async def pour(self, burst: Burst, silence_seconds: float) -> None:
+        """All of it is in the kernel when this returns. Raises what `burst` raises; ConnectionError without a client."""
+        ...
 
 
 class OpenRead(Protocol):
@@ -441,6 +463,13 @@ class Guard(Protocol):
     ) -> PartListing: ...
 
     async def list_uploads(
-        self, principal: Principal, dataset: DatasetRef, *, prefix: str, after_key: str, after_upload: str, limit: int,
+        self,
+        principal: Principal,
+        dataset: DatasetRef,
+        *,
+        prefix: str,
+        after_key: str,
+        after_upload: str,
+        limit: int,
         delimiter: str = "",
     ) -> UploadListing: ...

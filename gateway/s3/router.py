@@ -59,7 +59,8 @@ class S3App:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         expects = any(name == b"expect" for name, _ in scope["headers"])
-        answer = Answer(receive, send, secrets.token_hex(8).upper(), expects_continue=expects)
+        outlet = scope.get("extensions", {}).get("demesne.outlet")
+        answer = Answer(receive, send, secrets.token_hex(8).upper(), expects_continue=expects, outlet=outlet)
         try:
             await self._serve(scope, answer)
         except ClientGone:

@@ -126,6 +126,7 @@ class DevZones:
             "DEMESNE_DIRECTORY_FILE": str(state / "directory.json"),
             "DEMESNE_STATIC_KEY_FILE": str(state / "static.key"),
             "DEMESNE_CREATED_BUCKETS": options.created_buckets,
+            "DEMESNE_DRAIN_SECONDS": "5",
             **options.extra,
         }
         if options.tls_cert and options.tls_key:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from gateway.identity.static_key import read_static_key
 from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
+from gateway.processes.certificate import Certificate, watch
 from gateway.processes.connection import BoundedHeads
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import now_ms, open_catalog, open_store
@@ -86,8 +86,11 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
     broker = BrokerClient(settings.broker_socket)
     hello = await asyncio.to_thread(hello_when_up, broker)
     parts = await _build(settings, executor, broker, hello)
-    servers = [_server(settings, parts.s3_app, senders), _server(settings, parts.api_app, senders)]
+    certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    servers = [_server(settings, app, senders, certificate) for app in (parts.s3_app, parts.api_app)]
     loop = asyncio.get_running_loop()
+    hangup = asyncio.Event()  # SIGHUP: the certificate was renewed
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
 
     def stop() -> None:
         for server in servers:
@@ -98,6 +101,7 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
     background = [
         loop.create_task(_watch_doctrine(settings, parts)),
         loop.create_task(_summarise_refusals(parts)),
+        loop.create_task(watch(certificate, hangup)),
     ]
     try:
         await asyncio.gather(servers[0].serve(sockets=[s3]), servers[1].serve(sockets=[api]))
@@ -149,6 +153,7 @@ async def _build(
         guard, catalog, region=settings.zone,
         created_label="none" if settings.created_buckets == "open" else "personal",
         static_key=static_key, zones=[zone.name for zone in directory.zones], posture=settings.posture,
+        keep=vault.records.keep_dataset,
     )  # fmt: skip
     front = Front(guard, Reads(guard, vault, catalog), Writes(guard, vault, catalog), registry)
     sessions = Sessions(
@@ -198,18 +203,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, app: Callable[..., Any], senders: ThreadPoolExecutor) -> _Server:
+def _server(
+    settings: Settings, app: Callable[..., Any], senders: ThreadPoolExecutor, certificate: Certificate | None
+) -> _Server:
     config = uvicorn.Config(
         app, loop="none", http=partial(BoundedHeads, pool=senders),  # type: ignore[arg-type]
         ws="none", lifespan="off", access_log=False, server_header=False,
         # The peer address is the socket's: a header that names another would be the caller's own word.
-        proxy_headers=False, log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=5,
-        ssl_certfile=str(settings.tls_cert) if settings.tls_cert else None,
-        ssl_keyfile=str(settings.tls_key) if settings.tls_key else None,
+        proxy_headers=False, log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=settings.drain_seconds,
     )  # fmt: skip
     config.load()
-    if config.ssl is not None:
-        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    if certificate is not None:
+        config.ssl = certificate.context
     return _Server(config)
 
 

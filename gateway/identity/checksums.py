@@ -67,13 +67,13 @@ def _native_or_own(name: str) -> Callable[[Any, int], int]:
 
 
 def parse_checksum(name: str, value: str) -> bytes:
-    """The digest a header or trailer states. Raises BadRequest "InvalidRequest" when it is no digest of its kind."""
+    """The digest a header or trailer states. Raises BadRequest "BadDigest" when it is no digest of its kind."""
     try:
         digest = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         digest = b""
     if len(digest) != ALGORITHMS[name]:
-        raise BadRequest("InvalidRequest", f"the value of {HEADER_PREFIX}{name} is not a base64 digest of its length")
+        raise BadRequest("BadDigest", f"the value of {HEADER_PREFIX}{name} is not a base64 digest of its length")
     return digest
 
 

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from gateway.errors import BadRequest
 from gateway.s3.bucket import create_bucket, delete_bucket, get_bucket_location, head_bucket
+from gateway.s3.bucket_versioning import get_bucket_versioning, put_bucket_versioning
 from gateway.s3.call import Call
+from gateway.s3.copy_object import copy_object, upload_part_copy
 from gateway.s3.delete_object import delete_object
 from gateway.s3.delete_objects import delete_objects
 from gateway.s3.get_object import get_object
@@ -16,6 +18,7 @@ from gateway.s3.head_object import head_object
 from gateway.s3.list_buckets import list_buckets
 from gateway.s3.list_objects import list_objects, list_objects_v2
 from gateway.s3.list_uploads import list_multipart_uploads, list_parts
+from gateway.s3.list_versions import list_object_versions
 from gateway.s3.multipart import (
     abort_multipart_upload,
     complete_multipart_upload,
@@ -23,6 +26,8 @@ from gateway.s3.multipart import (
     upload_part,
 )
 from gateway.s3.not_implemented import SUBRESOURCES, check_owner, check_write, not_implemented
+from gateway.s3.object_attributes import get_object_attributes
+from gateway.s3.object_tagging import delete_object_tagging, get_object_tagging, put_object_tagging
 from gateway.s3.put_object import put_object
 
 Action = Callable[[Call], Awaitable[None]]
@@ -37,17 +42,27 @@ _TABLE: dict[tuple[str, str, frozenset[str]], Action] = {
     ("bucket", "GET", frozenset(("list-type",))): list_objects_v2,
     ("bucket", "GET", frozenset(("location",))): get_bucket_location,
     ("bucket", "GET", frozenset(("uploads",))): list_multipart_uploads,
+    ("bucket", "GET", frozenset(("versions",))): list_object_versions,
+    ("bucket", "GET", frozenset(("versioning",))): get_bucket_versioning,
+    ("bucket", "PUT", frozenset(("versioning",))): put_bucket_versioning,
     ("bucket", "POST", frozenset(("delete",))): delete_objects,
     ("object", "GET", frozenset()): get_object,
     ("object", "HEAD", frozenset()): head_object,
     ("object", "PUT", frozenset()): put_object,
     ("object", "DELETE", frozenset()): delete_object,
+    ("object", "GET", frozenset(("attributes",))): get_object_attributes,
+    ("object", "GET", frozenset(("tagging",))): get_object_tagging,
+    ("object", "PUT", frozenset(("tagging",))): put_object_tagging,
+    ("object", "DELETE", frozenset(("tagging",))): delete_object_tagging,
     ("object", "GET", frozenset(("uploadId",))): list_parts,
     ("object", "PUT", frozenset(("uploadId",))): upload_part,
     ("object", "DELETE", frozenset(("uploadId",))): abort_multipart_upload,
     ("object", "POST", frozenset(("uploadId",))): complete_multipart_upload,
     ("object", "POST", frozenset(("uploads",))): create_multipart_upload,
 }
+# The same request with x-amz-copy-source is another operation.
+_COPIES: dict[Action, Action] = {put_object: copy_object, upload_part: upload_part_copy}
+_VERSIONED_WRITES = frozenset((delete_object, put_object_tagging, delete_object_tagging))
 _SELECTORS = {"service": SUBRESOURCES, "bucket": SUBRESOURCES | {"list-type"}, "object": SUBRESOURCES}
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
@@ -62,11 +77,11 @@ def choose(call: Call) -> Action:
     action = _TABLE.get((level, method, selected))
     if action is None:
         return not_implemented
+    if method == "PUT" and level == "object" and call.amz("x-amz-copy-source") is not None:
+        action = _COPIES.get(action, action)
     check_owner(call)
     if method in ("PUT", "POST", "DELETE"):
-        check_write(call)
-        if action is put_object and call.parameter("partNumber") is not None:
-            raise BadRequest("InvalidArgument", "partNumber needs an uploadId")
-        if action is not delete_object and call.parameter("versionId") is not None:
+        check_write(call, copies=action in _COPIES.values(), deletes=action is delete_object)
+        if action not in _VERSIONED_WRITES and call.parameter("versionId") is not None:
             raise BadRequest("InvalidArgument", "this operation does not take a versionId")
     return action

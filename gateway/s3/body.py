@@ -15,8 +15,8 @@ from gateway.errors import BadRequest
 from gateway.identity import checksums
 from gateway.identity.chunked import ChunkedDecoder
 from gateway.identity.sigv4 import PayloadKind
-from gateway.s3.call import Call
-from gateway.s3.ports import Buffer, WriteDigests
+from gateway.s3.call import Answer, Call
+from gateway.s3.ports import NO_CHECKSUMS, Buffer, Checksums, WriteDigests
 
 PIECE = 1 << 20
 MAX_OBJECT = 5 << 30  # bytes of one PUT or one part
@@ -49,16 +49,15 @@ class BodyReader:
         self._running = {name: checksums.new_checksum(name) for name in names}
         if self._call.header(b"x-amz-sdk-checksum-algorithm") and not names:
             raise BadRequest("InvalidRequest", "x-amz-sdk-checksum-algorithm was sent without a checksum or trailer")
-        self._md5 = self._stated_md5()
-        self._received = 0
+        self._md5 = parse_md5(call.header(b"content-md5"))
+        self._arrival = Arrival(call.answer)
         self._decoded = 0
 
     async def pieces(self) -> AsyncIterator[Buffer]:
         """Decoded bytes in pieces of about PIECE. Memory: one piece, and one signed chunk."""
         held: list[Buffer] = []
         size = 0
-        started = asyncio.get_running_loop().time()
-        while (data := await self._receive(started)) is not None:
+        while (data := await self._arrival.next()) is not None:
             for part in self._decoder.feed(data) if self._decoder else (data,):
                 held.append(part)
                 size += len(part)
@@ -74,9 +73,12 @@ class BodyReader:
         return b"".join([bytes(piece) async for piece in self.pieces()])
 
     @property
-    def computed(self) -> dict[str, str]:
-        """The checksum that was sent and found right, for the answer: {"crc32": base64}."""
-        return {name: checksums.spell_checksum(running.digest()) for name, running in self._running.items()}
+    def verified(self) -> Checksums:
+        """The checksum that was sent and found right, after the last piece: kept with the object, and echoed."""
+        if not self._running:
+            return NO_CHECKSUMS
+        values = {name: checksums.spell_checksum(running.digest()) for name, running in self._running.items()}
+        return Checksums(values, "FULL_OBJECT")
 
     def check(self, digests: WriteDigests) -> None:
         """For the guard, just before its commit: what it stored is what was sent."""
@@ -114,20 +116,6 @@ class BodyReader:
             if not hmac.compare_digest(self._running[algorithm].digest(), digest):
                 raise BadRequest("BadDigest", f"the {algorithm.upper()} you specified did not match what we received")
 
-    async def _receive(self, started: float) -> bytes | None:
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                data = await self._call.answer.receive()
-        except TimeoutError:
-            raise _too_slow() from None
-        if data is None:
-            return None
-        self._received += len(data)
-        elapsed = asyncio.get_running_loop().time() - started
-        if elapsed > GRACE_SECONDS and self._received < (elapsed - GRACE_SECONDS) * MINIMUM_RATE:
-            raise _too_slow()
-        return data
-
     def _declared_length(self) -> int:
         name = b"x-amz-decoded-content-length" if self._payload.kind.chunked else b"content-length"
         stated = self._call.header(name)
@@ -164,17 +152,44 @@ class BodyReader:
                 found[algorithm] = checksums.parse_checksum(algorithm, value)
         return found
 
-    def _stated_md5(self) -> bytes | None:
-        stated = self._call.header(b"content-md5")
-        if stated is None:
-            return None
+
+class Arrival:
+    """The bytes of one request body as they come. A client that is silent, or too slow for too long, is refused."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._started: float | None = None
+        self._received = 0
+
+    async def next(self) -> bytes | None:
+        """None after the last. Raises BadRequest "RequestTimeout", ClientGone."""
+        now = asyncio.get_running_loop().time
+        started = self._started = now() if self._started is None else self._started
         try:
-            digest = base64.b64decode(stated, validate=True)
-        except (binascii.Error, ValueError):
-            digest = b""
-        if len(digest) != 16:
-            raise BadRequest("InvalidDigest", "the Content-MD5 you specified is not valid")
-        return digest
+            async with asyncio.timeout(SILENCE_SECONDS):
+                data = await self._answer.receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        if data is None:
+            return None
+        self._received += len(data)
+        elapsed = now() - started
+        if elapsed > GRACE_SECONDS and self._received < (elapsed - GRACE_SECONDS) * MINIMUM_RATE:
+            raise _too_slow()
+        return data
+
+
+def parse_md5(stated: str | None) -> bytes | None:
+    """Content-MD5. Raises BadRequest "InvalidDigest" for what is no MD5."""
+    if stated is None:
+        return None
+    try:
+        digest = base64.b64decode(stated, validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != 16:
+        raise BadRequest("InvalidDigest", "the Content-MD5 you specified is not valid")
+    return digest
 
 
 async def read_document(call: Call, max_bytes: int) -> bytes:

@@ -1,18 +1,18 @@
 """DeleteObjects: up to a thousand keys in one request, each decided and answered by itself."""
 
-from gateway.errors import GatewayError
+from gateway.errors import BadRequest, GatewayError
 from gateway.s3 import xml
 from gateway.s3.body import read_document
-from gateway.s3.call import Call
+from gateway.s3.call import Call, check_version_id
+from gateway.s3.conditions import delete_condition_of
 from gateway.s3.delete_object import delete_one
 from gateway.s3.errors import name_refused, s3_failure
-from gateway.s3.ports import Deleted
+from gateway.s3.ports import DeleteCondition, Deleted
 from vault.errors import Refused
 from vault.ref import ObjectRef
 
 MAX_KEYS = 1000
 MAX_BYTES = 2 << 20
-_CONDITIONS = ("ETag", "LastModifiedTime", "Size")
 
 
 async def delete_objects(call: Call) -> None:
@@ -22,10 +22,11 @@ async def delete_objects(call: Call) -> None:
     if not 1 <= len(targets) <= MAX_KEYS:
         raise xml.malformed(f"1 to {MAX_KEYS} Object elements")
     lines = []
-    for key, version_id in targets:
+    for key, version_id, condition in targets:
         try:
+            _check_version(version_id)
             ref = ObjectRef(call.principal.tenant, call.face.zone, call.bucket, key, version_id)
-            deleted = await delete_one(call, ref)
+            deleted = await delete_one(call, ref, condition)
         except Refused as error:
             lines.append(_failed(key, version_id, name_refused(error)))
         except GatewayError as error:
@@ -38,13 +39,21 @@ async def delete_objects(call: Call) -> None:
     await call.answer.reply_xml(xml.document("DeleteResult", "".join(lines)))
 
 
-def _target(item: xml.Element) -> tuple[str, str | None]:
+def _target(item: xml.Element) -> tuple[str, str | None, DeleteCondition | None]:
     key = item.value("Key")
     if key is None:
         raise xml.malformed("an Object without a Key")
-    if any(item.value(name) is not None for name in _CONDITIONS):
-        raise xml.malformed("conditional deletes are not implemented")
-    return key, item.value("VersionId")
+    condition = delete_condition_of(item.value("ETag"), item.value("LastModifiedTime"), item.value("Size"))
+    return key, item.value("VersionId") or None, condition
+
+
+def _check_version(version_id: str | None) -> None:
+    """A version id that cannot be one is an absent version of that key, not a refusal of the whole request."""
+    if version_id is not None:
+        try:
+            check_version_id(version_id)
+        except BadRequest:
+            raise BadRequest("NoSuchVersion", "the specified version does not exist") from None
 
 
 def _deleted(key: str, version_id: str | None, deleted: Deleted) -> str:

@@ -7,8 +7,10 @@ from contextlib import suppress
 from gateway.errors import BadRequest
 from gateway.s3 import conditions, ranges
 from gateway.s3.call import Call, ClientGone, Headers
-from gateway.s3.object_headers import checksum_headers, override, read_headers, refuse_raw_link, required_view
-from gateway.s3.ports import Buffer, OpenRead, Pourable
+from gateway.s3.multipart import MAX_PARTS
+from gateway.s3.object_headers import override, read_headers, refuse_raw_link, required_view, wants_checksums
+from gateway.s3.ports import Buffer, Checksums, OpenRead, Pourable
+from gateway.s3.stored_checksums import checksum_headers
 
 _POUR_FROM = 512 << 10  # bytes; for less, a hop to a sending thread costs more than it spares
 _WATCH_FROM = 4 << 20  # bytes; a shorter answer is sent before its client could be noticed gone
@@ -30,28 +32,52 @@ async def get_object(call: Call) -> None:
 
 
 def select_span(call: Call, opened: OpenRead, headers: Headers) -> tuple[int, int, int]:
-    """Status, start and stop of the answer; appends the headers that describe them."""
+    """Status, start and stop of the answer; appends the headers that describe them.
+
+    A whole-object checksum never stands beside the 206 of a Range: clients compare it with the bytes they got.
+    """
     size = opened.size
-    span = ranges.select(conditions.range_applies(call.head, opened), size)
-    if span is None and call.parameter("partNumber") is not None:
-        span = _part_span(call, opened)
+    span = _part_span(call, opened, headers)
     if span is None:
-        headers += checksum_headers(call, opened)
-        headers.append((b"content-length", b"%d" % size))
-        return 200, 0, size
+        span = ranges.select(conditions.range_applies(call.head, opened), size)
+        if span is None:
+            if wants_checksums(call):
+                headers += checksum_headers(opened.checksums)
+            headers.append((b"content-length", b"%d" % size))
+            return 200, 0, size
     start, stop = span
     headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
     headers.append((b"content-length", b"%d" % (stop - start)))
     return 206, start, stop
 
 
-def _part_span(call: Call, opened: OpenRead) -> tuple[int, int] | None:
-    """An object of one part is its own part 1. Reading single parts of a multipart object is not offered."""
+def _part_span(call: Call, opened: OpenRead, headers: Headers) -> tuple[int, int] | None:
+    """Where the part that is asked for lies. An object (or view) that has no parts is its own part 1.
+
+    Raises BadRequest "InvalidPart" for a part the object does not have.
+    """
+    stated = call.parameter("partNumber")
+    if stated is None:
+        return None
     if call.header(b"range") is not None:
-        raise BadRequest("InvalidRequest", "a request has a Range or a partNumber, not both")
-    if call.parameter("partNumber") != "1" or "-" in opened.etag:
-        raise BadRequest("NotImplemented", "reading a single part is not implemented; use a Range")
-    return (0, opened.size) if opened.size else None
+        raise BadRequest("InvalidRequest", "cannot specify both Range header and partNumber query parameter")
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= 5) or not 1 <= int(stated) <= MAX_PARTS:
+        raise BadRequest("InvalidArgument", f"part number must be an integer between 1 and {MAX_PARTS}, inclusive")
+    place = int(stated)
+    if place > max(len(opened.parts), 1):
+        raise BadRequest("InvalidPart", "the requested part number is not satisfiable")
+    if not opened.parts:
+        if not opened.size:
+            return None
+        if wants_checksums(call):
+            headers += checksum_headers(opened.checksums)
+        return 0, opened.size
+    headers.append((b"x-amz-mp-parts-count", b"%d" % len(opened.parts)))
+    part = opened.parts[place - 1]
+    if wants_checksums(call):
+        headers += checksum_headers(Checksums(part.checksums, opened.checksums.type))
+    start = sum(before.size for before in opened.parts[: place - 1])
+    return (start, start + part.size) if part.size else None
 
 
 def not_modified_headers(headers: Headers) -> Headers:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from gateway.errors import BadRequest
 from gateway.s3 import xml
 from gateway.s3.call import Call, decision_headers
-from gateway.s3.ports import ListedObject, Listing
+from gateway.s3.ports import Checksums, ListedObject, Listing
 from gateway.s3.times import iso_time
 
 MAX_KEYS = 1000
@@ -24,7 +24,7 @@ class _Page:
 
     def spell(self, text: str) -> str:
         """Keys as the client asked for them: percent-encoded with '/' kept, or as they are."""
-        return quote(text, safe="/*") if self.encode else text
+        return spelled(text, self.encode)
 
 
 async def list_objects(call: Call) -> None:
@@ -73,6 +73,11 @@ def page_limit(call: Call, name: str, default: int = MAX_KEYS) -> int:
     if not (stated.isascii() and stated.isdigit() and len(stated) <= 10) or int(stated) > 2**31 - 1:
         raise BadRequest("InvalidArgument", f"{name} must be an integer between 0 and 2147483647")
     return min(int(stated), default)
+
+
+def spelled(text: str, encode: bool) -> str:
+    """A key, prefix or delimiter as encoding-type=url asks for it ('+' is %2B, a space %20), or as it is."""
+    return quote(text, safe="/*") if encode else text
 
 
 def encodes(call: Call) -> bool:
@@ -124,13 +129,22 @@ async def _reply(call: Call, page: _Page, listing: Listing, lines: list[str], *,
 
 
 def _contents(page: _Page, item: ListedObject, with_owner: bool) -> str:
-    owner = f"<Owner>{xml.element('ID', item.owner)}{xml.element('DisplayName', item.owner)}</Owner>"
     return (
         f"<Contents>{xml.element('Key', page.spell(item.key))}"
         f"<LastModified>{iso_time(item.last_modified)}</LastModified>"
-        f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag><Size>{item.size}</Size>"
-        f"<StorageClass>STANDARD</StorageClass>{owner if with_owner else ''}</Contents>"
+        f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum_names(item.checksums)}<Size>{item.size}</Size>"
+        f"<StorageClass>STANDARD</StorageClass>{owner_line(item.owner) if with_owner else ''}</Contents>"
     )
+
+
+def owner_line(owner: str) -> str:
+    return f"<Owner>{xml.element('ID', owner)}{xml.element('DisplayName', owner)}</Owner>"
+
+
+def checksum_names(checksums: Checksums) -> str:
+    """Listings name the algorithms and the type, not the values."""
+    names = "".join(xml.element("ChecksumAlgorithm", name.upper()) for name in checksums.values)
+    return names + (xml.element("ChecksumType", checksums.type) if checksums.type and names else "")
 
 
 def _seal_token(last: str) -> str:

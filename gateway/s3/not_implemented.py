@@ -22,13 +22,21 @@ SUBRESOURCES: Final = frozenset(
     )
 )  # fmt: skip
 
-_WRITE_PARAMETERS = frozenset(("x-id", "uploadId", "partNumber", "uploads", "delete", "versionId"))
+_WRITE_PARAMETERS = frozenset(
+    ("x-id", "uploadId", "partNumber", "uploads", "delete", "versionId", "tagging", "versioning")
+)
 _WRITE_HEADERS = re.compile(
     r"x-amz-(meta-.*|checksum-(crc32|crc32c|crc64nvme|sha1|sha256|algorithm|type)|content-sha256|date|security-token"
     r"|api-version|decoded-content-length|trailer|te|sdk-checksum-algorithm|user-agent|request-payer|mp-object-size"
-    r"|acl|storage-class|server-side-encryption|expected-bucket-owner|bucket-region"
+    r"|acl|storage-class|server-side-encryption|expected-bucket-owner|bucket-region|tagging|bypass-governance-retention"
     r"|algorithm|credential|expires|signedheaders|signature)"
 )
+# What only one operation takes; on another write it would be lost, so there it refuses.
+_COPY_HEADERS = re.compile(
+    r"x-amz-(copy-source(-range|-if-(match|none-match|modified-since|unmodified-since))?"
+    r"|metadata-directive|tagging-directive|source-expected-bucket-owner)"
+)
+_DELETE_HEADERS = re.compile(r"x-amz-if-match-(last-modified-time|size)")
 _PRIVATE_ACLS = (None, "private", "bucket-owner-full-control")
 
 
@@ -44,13 +52,14 @@ async def not_implemented(call: Call) -> None:
 
 
 def check_owner(call: Call) -> None:
-    """x-amz-expected-bucket-owner: the caller's own tenant is the only owner there is."""
-    expected = call.amz("x-amz-expected-bucket-owner")
-    if expected is not None and expected != call.principal.tenant:
-        raise Denied("AccessDenied", "the bucket is not owned by the expected owner")
+    """x-amz-expected-bucket-owner, and of a copy's source: the caller's own tenant is the only owner there is."""
+    for name in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
+        expected = call.amz(name)
+        if expected is not None and expected != call.principal.tenant:
+            raise Denied("AccessDenied", "the bucket is not owned by the expected owner")
 
 
-def check_write(call: Call) -> None:
+def check_write(call: Call, *, copies: bool = False, deletes: bool = False) -> None:
     """Refuse a write that asks for more than this dialect keeps. Closed: an unknown name refuses."""
     for name, _ in call.head.query:
         if name not in _WRITE_PARAMETERS and not name.lower().startswith("x-amz-"):
@@ -58,7 +67,8 @@ def check_write(call: Call) -> None:
     for name in call.amz_names():
         if name.startswith("x-amz-grant-"):
             raise _no_acl()
-        if not _WRITE_HEADERS.fullmatch(name):
+        known = _WRITE_HEADERS.fullmatch(name)
+        if not (known or (copies and _COPY_HEADERS.fullmatch(name)) or (deletes and _DELETE_HEADERS.fullmatch(name))):
             raise refuse(f"the header {name[:64]}")
     if call.amz("x-amz-acl") not in _PRIVATE_ACLS:
         raise _no_acl()

@@ -6,6 +6,7 @@ from typing import Final
 from gateway.errors import BadRequest, Denied
 from gateway.s3.call import Call, Headers, decision_headers
 from gateway.s3.ports import OpenRead
+from gateway.s3.tags import parse_tagging_header
 
 MAX_METADATA = 2048  # bytes of all user metadata names and values, as S3 has it
 DEFAULT_TYPE = "binary/octet-stream"
@@ -42,6 +43,11 @@ def metadata_of(call: Call) -> dict[str, str]:
     return metadata
 
 
+def tags_of(call: Call) -> dict[str, str] | None:
+    """The x-amz-tagging header of a write, checked; None where none was sent."""
+    return parse_tagging_header(call.amz("x-amz-tagging"))
+
+
 def content_type_of(call: Call) -> str:
     return call.header(b"content-type") or DEFAULT_TYPE
 
@@ -51,16 +57,22 @@ def read_headers(opened: OpenRead) -> Headers:
     headers: Headers = [
         (b"content-type", opened.content_type.encode("latin-1", "replace")),
         (b"etag", b'"%s"' % opened.etag.encode("ascii")),
-        (b"last-modified", formatdate(opened.last_modified // 1000, usegmt=True).encode("ascii")),
+        (b"last-modified", http_time(opened.last_modified)),
         (b"accept-ranges", b"bytes"),
     ]
     if opened.version_id is not None:
         headers.append((b"x-amz-version-id", opened.version_id.encode("ascii")))
+    if opened.tag_count:
+        headers.append((b"x-amz-tagging-count", b"%d" % opened.tag_count))
     for name, value in opened.user_metadata.items():
         wire_name = name[1:] if name.startswith(":") else _META + name
         headers.append((wire_name.encode("latin-1", "replace"), value.encode("latin-1", "replace")))
     headers += decision_headers(opened.decision_id, opened.view, opened.promise)
     return headers
+
+
+def http_time(ms: int) -> bytes:
+    return formatdate(ms // 1000, usegmt=True).encode("ascii")
 
 
 def override(headers: Headers, call: Call) -> Headers:
@@ -77,12 +89,8 @@ def override(headers: Headers, call: Call) -> Headers:
     return headers
 
 
-def checksum_headers(call: Call, opened: OpenRead) -> Headers:
-    """Whole-object checksums, when asked for. Never beside a 206: clients compare them with the bytes they got."""
-    if (call.header(b"x-amz-checksum-mode") or "").upper() != "ENABLED":
-        return []
-    found = opened.checksums.items()
-    return [(f"x-amz-checksum-{name}".encode("ascii"), value.encode("ascii")) for name, value in found]
+def wants_checksums(call: Call) -> bool:
+    return (call.amz("x-amz-checksum-mode") or "").upper() == "ENABLED"
 
 
 def required_view(call: Call) -> str | None:

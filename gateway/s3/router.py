@@ -51,7 +51,8 @@ class S3App:
     ) -> None:
         self._face = Face(guard, zone, region)
         self._authenticate = authenticate
-        self._suffixes = tuple("." + alias.lower() for alias in host_aliases)
+        self._hosts = frozenset(alias.lower() for alias in host_aliases)
+        self._suffixes = tuple("." + alias for alias in sorted(self._hosts, key=len, reverse=True))
         self._on_unauthenticated = on_unauthenticated
         self._log = structlog.get_logger("gateway.s3")
 
@@ -93,9 +94,10 @@ class S3App:
         host = (head.header(b"host") or "").lower()
         name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
         path = head.raw_path.removeprefix(b"/")
-        for suffix in self._suffixes:
-            if name.endswith(suffix):
-                return name[: -len(suffix)], percent_decode(path)
+        if name not in self._hosts:
+            for suffix in self._suffixes:
+                if name.endswith(suffix):
+                    return name[: -len(suffix)], percent_decode(path)
         bucket, _, key = path.partition(b"/")
         return percent_decode(bucket), percent_decode(key)
 
@@ -110,6 +112,7 @@ class S3App:
         except ClientGone:
             return
         headers = [(b"content-type", b"application/xml")]
+        headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in error.headers.items()]
         if failure.region is not None:
             headers.append((b"x-amz-bucket-region", failure.region.encode("ascii")))
         if failure.decision_id is not None:

@@ -46,7 +46,7 @@ def secured(authority: tuple[Path, Path, Path]) -> Iterator[Served]:
 
 def emptied(served: Served) -> Served:
     served.guard.__init__(REGION)  # type: ignore[misc]
-    served.guard.datasets["acme", "claims"] = {}
+    served.guard.create("claims")
     return served
 
 
@@ -155,7 +155,7 @@ def test_delete_objects(served: Served, verify: str | None) -> None:
         served.guard.put("claims", name, b"x")
     answer = s3.delete_objects(Bucket="claims", Delete={"Objects": [{"Key": "a"}, {"Key": "b<&>"}, {"Key": "absent"}]})
     assert [item["Key"] for item in answer["Deleted"]] == ["a", "b<&>", "absent"]
-    assert list(served.guard.datasets["acme", "claims"]) == ["c"]
+    assert served.guard.keys("claims") == ["c"]
 
 
 def test_conditional_writes(served: Served, verify: str | None) -> None:
@@ -254,7 +254,7 @@ def test_s3fs_reads_and_writes(served: Served, verify: str | None) -> None:
     assert fs.ls("claims/dir") == ["claims/dir/a=1"]
     assert fs.info("claims/dir/a=1/x.bin")["size"] == 300
     fs.rm("claims/dir", recursive=True)
-    assert served.guard.datasets["acme", "claims"] == {}
+    assert served.guard.keys("claims") == []
 
 
 def test_pyarrow_reads_and_writes(served: Served, verify: str | None) -> None:
@@ -271,7 +271,7 @@ def test_pyarrow_reads_and_writes(served: Served, verify: str | None) -> None:
     table = pa.table({"x": list(range(1000)), "year": [2020] * 1000})
     pq.write_to_dataset(table, "claims/t", partition_cols=["year"], filesystem=fs)
     assert pq.read_table("claims/t", filesystem=fs).num_rows == 1000
-    assert any("year=2020" in key for key in served.guard.datasets["acme", "claims"])
+    assert any("year=2020" in key for key in served.guard.keys("claims"))
     info = fs.get_file_info(pafs.FileSelector("claims", recursive=True))
     assert sum(item.is_file for item in info) == 1
     with fs.open_output_stream("claims/big") as stream:

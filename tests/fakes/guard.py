@@ -1,65 +1,61 @@
-"""A guard that lives in memory: real enough for stock S3 clients, and able to fail before or after each effect.
+"""A guard that lives in memory: an executable model of S3's semantics, able to fail before or after each effect.
 
 It decides nothing; `deny` and `view` say what the doctrine would have said. `outcomes` is what would be recorded.
+The rules of versions and conditions are in object_model.py, multipart uploads in upload_model.py.
 """
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 
-from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, PreconditionFailed, Unavailable
+from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, Unavailable
+from gateway.identity.checksums import new_checksum, spell_checksum
 from gateway.identity.principal import Principal
 from gateway.s3.ports import (
+    NO_CHECKSUMS,
     Buffer,
+    CheckSource,
+    Checksums,
+    CompletedPart,
+    Copied,
+    DeleteCondition,
     Deleted,
     ListedObject,
     ListedPart,
     ListedUpload,
+    ListedVersion,
     Listing,
     PartListing,
+    SourceFacts,
+    StoredPart,
+    Tags,
     UploadListing,
+    VersionListing,
     WriteCondition,
     WriteDigests,
     Written,
+    WrittenPart,
 )
+from tests.fakes.object_model import Bucket, Version, grouped
+from tests.fakes.upload_model import Upload
 from vault.ref import DatasetRef, ObjectRef
 
 PIECE = 1 << 20
-MIN_PART = 5 << 20
 NOW = 1_790_000_000_000
-
-
-@dataclass(frozen=True)
-class Stored:
-    body: bytes
-    etag: str
-    content_type: str
-    user_metadata: dict[str, str]
-    last_modified: int
-    owner: str
-
-
-@dataclass
-class Upload:
-    ref: ObjectRef
-    content_type: str
-    user_metadata: dict[str, str]
-    parts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
-    answer: tuple[list[tuple[int, str]], Written] | None = None
+WHOLE_VIEWS = ("raw", "open", "writer")  # views that show an object as it was written, parts and all
 
 
 @dataclass
 class FakeOpenRead:
     guard: "FakeGuard"
-    stored: Stored
+    stored: Version
     view: str
     decision_id: str
     promise: str = "promise-1"
     version_id: str | None = None
     sent: int = 0
-    checksums: dict[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -81,6 +77,18 @@ class FakeOpenRead:
     def user_metadata(self) -> Mapping[str, str]:
         return self.stored.user_metadata
 
+    @property
+    def checksums(self) -> Checksums:
+        return self.stored.checksums
+
+    @property
+    def parts(self) -> Sequence[StoredPart]:
+        return self.stored.parts if self.view in WHOLE_VIEWS else ()
+
+    @property
+    def tag_count(self) -> int:
+        return len(self.stored.tags)
+
     async def stream(self, start: int, stop: int) -> AsyncIterator[Buffer]:
         at = start
         while at < stop:
@@ -95,7 +103,7 @@ class FakeOpenRead:
 
 
 class FakeOpenWrite:
-    def __init__(self, guard: "FakeGuard", finish: Callable[[bytes], Written]) -> None:
+    def __init__(self, guard: "FakeGuard", finish: Callable[[bytes, Checksums], Written]) -> None:
         self._guard = guard
         self._finish = finish
         self._data = bytearray()
@@ -105,33 +113,56 @@ class FakeOpenWrite:
         self._guard.largest_write = max(self._guard.largest_write, len(data))
         self._data += data
 
-    async def commit(self, check: Callable[[WriteDigests], None] | None = None) -> Written:
+    async def commit(
+        self, check: Callable[[WriteDigests], None] | None = None, checksums: Checksums = NO_CHECKSUMS
+    ) -> Written:
         body = bytes(self._data)
         if check is not None:
             check(WriteDigests(len(body), hashlib.md5(body, usedforsecurity=False).digest()))
-        if self._guard.fail_commit == "before":
-            raise Unavailable("ServiceUnavailable", "the store is away")
-        written = self._finish(body)
-        self.committed = True
-        if self._guard.fail_commit == "after":
-            raise Unavailable("ServiceUnavailable", "the answer was lost")
+        with self._guard.effect():
+            written = self._finish(body, checksums)
+            self.committed = True
         return written
 
     async def abort(self) -> None:
         self._data.clear()
 
 
-class FakeOpenPart(FakeOpenWrite):
-    async def commit(self, check: Callable[[WriteDigests], None] | None = None) -> str:  # type: ignore[override]
-        return (await super().commit(check)).etag
+class FakeOpenPart:
+    """A part: the same write, another answer."""
+
+    def __init__(self, guard: "FakeGuard", upload: Upload, number: int) -> None:
+        self._inner = FakeOpenWrite(guard, lambda body, sums: self._keep(upload, number, body, sums))
+        self._now = guard.clock
+
+    def _keep(self, upload: Upload, number: int, body: bytes, checksums: Checksums) -> Written:
+        upload.check_part(checksums)
+        etag = upload.put_part(number, body, checksums.values, self._now())
+        return Written(etag, None, len(body), checksums)
+
+    async def write(self, data: Buffer) -> None:
+        await self._inner.write(data)
+
+    async def commit(
+        self, check: Callable[[WriteDigests], None] | None = None, checksums: Checksums = NO_CHECKSUMS
+    ) -> WrittenPart:
+        written = await self._inner.commit(check, checksums)
+        return WrittenPart(written.etag, written.checksums.values)
+
+    async def abort(self) -> None:
+        await self._inner.abort()
 
 
 class FakeGuard:
-    """Fault hooks: `deny`, `fail_stream_at` + `stream_failure`, `end_stream_at`, `fail_commit` ("before" | "after")."""
+    """Fault hooks: `deny`, `fail_stream_at` + `stream_failure`, `end_stream_at`, `fail_commit` ("before" | "after").
 
-    def __init__(self, region: str = "de-1") -> None:
+    `fail_commit` holds for every effect: writes, parts, copies, deletes, tags, versioning.
+    """
+
+    def __init__(self, region: str = "de-1", clock: Callable[[], int] = lambda: NOW) -> None:
         self.region = region
-        self.datasets: dict[tuple[str, str], dict[str, Stored]] = {}
+        self.clock = clock
+        self.datasets: dict[tuple[str, str], Bucket] = {}
         self.uploads: dict[str, Upload] = {}
         self.view = "masked"
         self.deny: GatewayError | None = None
@@ -143,19 +174,41 @@ class FakeGuard:
         self.required: list[str | None] = []
         self.largest_write = 0
 
+    # For tests: state made and seen without the dialect.
+
+    def create(self, dataset: str, *, tenant: str = "acme", versioning: str = "off") -> Bucket:
+        bucket = self.datasets[tenant, dataset] = Bucket(versioning)
+        return bucket
+
     def put(
         self, dataset: str, key: str, body: bytes, *, tenant: str = "acme", content_type: str = "text/plain"
     ) -> str:
+        bucket = self.datasets.setdefault((tenant, dataset), Bucket())
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        bucket = self.datasets.setdefault((tenant, dataset), {})
-        bucket[key] = Stored(body, etag, content_type, {}, NOW, "owner")
+        self._add(bucket, key, Version(body, etag, content_type, {}, self.clock(), "owner"))
         return etag
 
-    def body(self, dataset: str, key: str, tenant: str = "acme") -> bytes | None:
-        stored = self.datasets.get((tenant, dataset), {}).get(key)
-        return stored.body if stored else None
+    def keys(self, dataset: str, tenant: str = "acme") -> list[str]:
+        return [key for key, _ in self.datasets[tenant, dataset].lines("", every_version=False)]
 
-    def _bucket(self, ref: DatasetRef) -> dict[str, Stored]:
+    def version(self, dataset: str, key: str, tenant: str = "acme") -> Version | None:
+        bucket = self.datasets.get((tenant, dataset))
+        return bucket.current(key) if bucket else None
+
+    def body(self, dataset: str, key: str, tenant: str = "acme") -> bytes | None:
+        found = self.version(dataset, key, tenant)
+        return found.body if found else None
+
+    @contextmanager
+    def effect(self) -> Iterator[None]:
+        """One change of state, with the faults a test may ask for on either side of it."""
+        if self.fail_commit == "before":
+            raise Unavailable("ServiceUnavailable", "the store is away")
+        yield
+        if self.fail_commit == "after":
+            raise Unavailable("ServiceUnavailable", "the answer was lost")
+
+    def _bucket(self, ref: DatasetRef) -> Bucket:
         if self.deny is not None:
             raise self.deny
         bucket = self.datasets.get((ref.tenant, ref.dataset))
@@ -163,15 +216,30 @@ class FakeGuard:
             raise NotFound("NoSuchBucket", "the specified bucket does not exist")
         return bucket
 
+    def _add(self, bucket: Bucket, key: str, version: Version) -> Version:
+        version_id, sequence = bucket.next_version()
+        version = replace(version, version_id=version_id, sequence=sequence)
+        bucket.add(key, version)
+        return version
+
+    def _commit(self, ref: ObjectRef, version: Version, condition: WriteCondition | None) -> Written:
+        bucket = self._bucket(ref.dataset_ref)
+        bucket.check_write(ref.key, condition)
+        kept = self._add(bucket, ref.key, version)
+        shown = bucket.shown(kept.version_id)
+        return Written(kept.etag, shown, len(kept.body), kept.checksums, secrets.token_hex(16))
+
+    # Reads and writes.
+
     @asynccontextmanager
     async def open_read(
         self, principal: Principal, ref: ObjectRef, *, action: str, require_view: str | None, request_id: str
     ) -> AsyncIterator[FakeOpenRead]:
         self.required.append(require_view)
-        stored = self._bucket(ref.dataset_ref).get(ref.key)
-        if stored is None:
-            raise NotFound("NoSuchKey", "the specified key does not exist")
-        opened = FakeOpenRead(self, stored, self.view, secrets.token_hex(16))
+        bucket = self._bucket(ref.dataset_ref)
+        found = bucket.find(ref.key, ref.version_id)
+        shown = bucket.shown(found.version_id)
+        opened = FakeOpenRead(self, found, self.view, secrets.token_hex(16), version_id=shown)
         status = "aborted"
         try:
             yield opened
@@ -189,12 +257,17 @@ class FakeGuard:
         user_metadata: Mapping[str, str],
         condition: WriteCondition | None,
         request_id: str,
+        tags: Mapping[str, str] | None = None,
     ) -> AsyncIterator[FakeOpenWrite]:
         self._bucket(ref.dataset_ref)
 
-        def finish(body: bytes) -> Written:
+        def finish(body: bytes, checksums: Checksums) -> Written:
             etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            return self._commit(ref, body, etag, content_type, user_metadata, condition)
+            version = Version(
+                body, etag, content_type, dict(user_metadata), self.clock(), "owner",
+                tags=dict(tags or {}), checksums=checksums,
+            )  # fmt: skip
+            return self._commit(ref, version, condition)
 
         opened = FakeOpenWrite(self, finish)
         try:
@@ -203,33 +276,159 @@ class FakeGuard:
             status = "complete" if opened.committed else "aborted"
             self.outcomes.append(("write", ref.key, status, 0))
 
-    def _commit(
-        self,
-        ref: ObjectRef,
-        body: bytes,
-        etag: str,
-        content_type: str,
-        user_metadata: Mapping[str, str],
-        condition: WriteCondition | None,
-    ) -> Written:
+    async def delete(
+        self, principal: Principal, ref: ObjectRef, request_id: str, condition: DeleteCondition | None = None
+    ) -> Deleted:
         bucket = self._bucket(ref.dataset_ref)
-        current = bucket.get(ref.key)
-        if condition is not None:
-            if condition.if_none_match and current is not None:
-                raise PreconditionFailed("PreconditionFailed", "the key exists")
-            if condition.if_match is not None and current is None:
-                raise NotFound("NoSuchKey", "the specified key does not exist")
-            if condition.if_match is not None and current is not None and current.etag != condition.if_match:
-                raise PreconditionFailed("PreconditionFailed", "the key has another ETag now")
-        bucket[ref.key] = Stored(body, etag, content_type, dict(user_metadata), NOW, "owner")
-        return Written(etag, None, len(body), {}, secrets.token_hex(16))
+        bucket.check_delete(ref.key, ref.version_id, condition)
+        with self.effect():
+            if ref.version_id is not None:
+                gone = bucket.remove(ref.key, ref.version_id)
+                return Deleted(gone.marker, ref.version_id)
+            if bucket.versioning == "off":
+                if bucket.latest(ref.key) is None:
+                    raise NotFound("NoSuchKey", "the specified key does not exist")
+                bucket.remove(ref.key, "null")
+                return Deleted(delete_marker=False)
+            marker = self._add(bucket, ref.key, Version(b"", "", "", {}, self.clock(), "owner", marker=True))
+            return Deleted(delete_marker=True, version_id=marker.version_id)
 
-    async def delete(self, principal: Principal, ref: ObjectRef, request_id: str) -> Deleted:
+    # Copies.
+
+    def _source(self, source: ObjectRef, check_source: CheckSource | None) -> tuple[Version, str | None]:
+        bucket = self._bucket(source.dataset_ref)
+        found = bucket.find(source.key, source.version_id)
+        if check_source is not None:
+            check_source(SourceFacts(found.etag, found.last_modified))
+        return found, bucket.shown(found.version_id)
+
+    async def copy_object(
+        self,
+        principal: Principal,
+        source: ObjectRef,
+        target: ObjectRef,
+        *,
+        content_type: str | None,
+        user_metadata: Mapping[str, str] | None,
+        tags: Mapping[str, str] | None,
+        check_source: CheckSource | None,
+        condition: WriteCondition | None,
+        checksum_algorithm: str,
+        request_id: str,
+    ) -> Copied:
+        self._bucket(target.dataset_ref)
+        found, source_version = self._source(source, check_source)
+        etag = hashlib.md5(found.body, usedforsecurity=False).hexdigest()
+        checksums = found.checksums
+        if not checksum_algorithm and checksums.type == "COMPOSITE":  # a copy is one body
+            checksum_algorithm = next(iter(checksums.values))
+        if checksum_algorithm:
+            checksums = Checksums({checksum_algorithm: checksum_of(checksum_algorithm, found.body)}, "FULL_OBJECT")
+        version = Version(
+            found.body,
+            etag,
+            content_type if user_metadata is not None and content_type else found.content_type,
+            dict(found.user_metadata if user_metadata is None else user_metadata),
+            self.clock(),
+            "owner",
+            tags=dict(found.tags if tags is None else tags),
+            checksums=checksums,
+        )
+        with self.effect():
+            written = self._commit(target, version, condition)
+        return Copied(
+            written.etag, version.last_modified, written.version_id, source_version, checksums, secrets.token_hex(16)
+        )
+
+    async def copy_part(
+        self,
+        principal: Principal,
+        source: ObjectRef,
+        span: tuple[int, int] | None,
+        target: ObjectRef,
+        upload_id: str,
+        part_number: int,
+        *,
+        check_source: CheckSource | None,
+        request_id: str,
+    ) -> Copied:
+        upload = self._upload(target, upload_id)
+        found, source_version = self._source(source, check_source)
+        start, stop = span or (0, len(found.body))
+        if stop > len(found.body):
+            raise BadRequest("InvalidRange", f"the source has {len(found.body)} bytes", status=416)
+        body, algorithm = found.body[start:stop], upload.checksum_algorithm
+        values = {algorithm: checksum_of(algorithm, body)} if algorithm else {}
+        with self.effect():
+            etag = upload.put_part(part_number, body, values, self.clock())
+        return Copied(etag, self.clock(), None, source_version, Checksums(values, "FULL_OBJECT" if values else ""))
+
+    # Tags and versions.
+
+    async def get_tags(self, principal: Principal, ref: ObjectRef, request_id: str) -> Tags:
         bucket = self._bucket(ref.dataset_ref)
-        if ref.key not in bucket:
-            raise NotFound("NoSuchKey", "the specified key does not exist")
-        del bucket[ref.key]
-        return Deleted(delete_marker=False)
+        found = bucket.find(ref.key, ref.version_id)
+        return Tags(found.tags, bucket.shown(found.version_id))
+
+    async def put_tags(self, principal: Principal, ref: ObjectRef, tags: Mapping[str, str], request_id: str) -> Tags:
+        bucket = self._bucket(ref.dataset_ref)
+        found = bucket.find(ref.key, ref.version_id)
+        with self.effect():
+            bucket.replace(ref.key, found, replace(found, tags=dict(tags)))
+        return Tags(dict(tags), bucket.shown(found.version_id))
+
+    async def get_versioning(self, principal: Principal, dataset: DatasetRef) -> str:
+        return self._bucket(dataset).versioning
+
+    async def set_versioning(self, principal: Principal, dataset: DatasetRef, state: str, request_id: str) -> None:
+        bucket = self._bucket(dataset)
+        with self.effect():
+            bucket.versioning = state
+
+    # Listings.
+
+    async def list_versions(
+        self,
+        principal: Principal,
+        dataset: DatasetRef,
+        *,
+        prefix: str,
+        delimiter: str,
+        after_key: str,
+        after_version: str,
+        limit: int,
+        request_id: str,
+    ) -> VersionListing:
+        bucket = self._bucket(dataset)
+        place = bucket.places.get((after_key, after_version), 0)
+        rows = [
+            (key, version)
+            for key, version in bucket.lines(prefix, every_version=True)
+            if key.encode() > after_key.encode() or (key == after_key and version.sequence < place)
+        ]
+        lines: list[ListedVersion | str] = []
+        for line, key in grouped(sorted({key for key, _ in rows}, key=str.encode), prefix, delimiter, after_key):
+            if key is None:
+                lines.append(line)
+            else:
+                lines += [self._listed_version(bucket, key, version) for name, version in rows if name == key]
+        page = lines[:limit]
+        last = page[-1] if page else None
+        return VersionListing(
+            tuple(line for line in page if isinstance(line, ListedVersion)),
+            tuple(line for line in page if isinstance(line, str)),
+            len(lines) > limit,
+            last.key if isinstance(last, ListedVersion) else last,
+            last.version_id if isinstance(last, ListedVersion) else None,
+            secrets.token_hex(16),
+            self.view,
+        )
+
+    def _listed_version(self, bucket: Bucket, key: str, version: Version) -> ListedVersion:
+        return ListedVersion(
+            key, version.version_id, version is bucket.latest(key), version.marker, len(version.body), version.etag,
+            version.last_modified, version.owner, version.checksums,
+        )  # fmt: skip
 
     async def list_objects(
         self,
@@ -243,25 +442,21 @@ class FakeGuard:
         request_id: str,
     ) -> Listing:
         bucket = self._bucket(dataset)
-        lines: list[str | ListedObject] = []
-        for key in sorted(bucket, key=lambda name: name.encode("utf-8")):
-            if not key.startswith(prefix) or key.encode("utf-8") <= after.encode("utf-8"):
-                continue
-            cut = key.find(delimiter, len(prefix)) if delimiter else -1
-            if cut >= 0:
-                group = key[: cut + len(delimiter)]
-                if group != after and (not lines or lines[-1] != group):
-                    lines.append(group)
-                continue
-            stored = bucket[key]
-            lines.append(ListedObject(key, len(stored.body), stored.etag, stored.last_modified, stored.owner))
+        current = {
+            key: version
+            for key, version in bucket.lines(prefix, every_version=False)
+            if key.encode("utf-8") > after.encode("utf-8")
+        }
+        lines = grouped(list(current), prefix, delimiter, after)
         page = lines[:limit]
-        last = page[-1] if page else None
         return Listing(
-            tuple(line for line in page if isinstance(line, ListedObject)),
-            tuple(line for line in page if isinstance(line, str)),
+            tuple(
+                ListedObject(key, len(v.body), v.etag, v.last_modified, v.owner, v.checksums)
+                for key, v in ((key, current[key]) for _, key in page if key is not None)
+            ),
+            tuple(line for line, key in page if key is None),
             len(lines) > limit,
-            last.key if isinstance(last, ListedObject) else last,
+            page[-1][0] if page else None,
             secrets.token_hex(16),
             self.view,
         )
@@ -277,16 +472,18 @@ class FakeGuard:
             raise self.deny
         if (dataset.tenant, dataset.dataset) in self.datasets:
             raise Conflict("BucketAlreadyOwnedByYou", "the bucket exists and you own it")
-        self.datasets[dataset.tenant, dataset.dataset] = {}
+        self.datasets[dataset.tenant, dataset.dataset] = Bucket()
 
     async def delete_dataset(self, principal: Principal, dataset: DatasetRef, request_id: str) -> None:
-        if self._bucket(dataset):
+        if self._bucket(dataset).keys:
             raise Conflict("BucketNotEmpty", "the bucket you tried to delete is not empty")
         del self.datasets[dataset.tenant, dataset.dataset]
 
     async def dataset_location(self, principal: Principal, dataset: DatasetRef) -> str:
         self._bucket(dataset)
         return self.region
+
+    # Multipart.
 
     async def create_upload(
         self,
@@ -295,10 +492,15 @@ class FakeGuard:
         content_type: str,
         user_metadata: Mapping[str, str],
         request_id: str,
+        tags: Mapping[str, str] | None = None,
+        checksum_algorithm: str = "",
+        checksum_type: str = "",
     ) -> str:
         self._bucket(ref.dataset_ref)
         upload_id = secrets.token_hex(16)
-        self.uploads[upload_id] = Upload(ref, content_type, dict(user_metadata))
+        self.uploads[upload_id] = Upload(
+            ref, content_type, dict(user_metadata), self.clock(), dict(tags or {}), checksum_algorithm, checksum_type
+        )
         return upload_id
 
     def _upload(self, ref: ObjectRef, upload_id: str) -> Upload:
@@ -312,38 +514,30 @@ class FakeGuard:
     async def open_part(
         self, principal: Principal, ref: ObjectRef, upload_id: str, part_number: int, request_id: str
     ) -> AsyncIterator[FakeOpenPart]:
-        upload = self._upload(ref, upload_id)
-
-        def finish(body: bytes) -> Written:
-            etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            upload.parts[part_number] = (body, etag)
-            return Written(etag, None, len(body))
-
-        yield FakeOpenPart(self, finish)
+        yield FakeOpenPart(self, self._upload(ref, upload_id), part_number)
 
     async def complete_upload(
         self,
         principal: Principal,
         ref: ObjectRef,
         upload_id: str,
-        parts: Sequence[tuple[int, str]],
+        parts: Sequence[CompletedPart],
         condition: WriteCondition | None,
         request_id: str,
+        checksums: Checksums = NO_CHECKSUMS,
+        size: int | None = None,
     ) -> Written:
         upload = self._upload(ref, upload_id)
-        if upload.answer is not None and upload.answer[0] == list(parts):
-            return upload.answer[1]
-        bodies = []
-        for number, etag in parts:
-            if number not in upload.parts or upload.parts[number][1] != etag:
-                raise BadRequest("InvalidPart", "one or more of the specified parts could not be found")
-            bodies.append(upload.parts[number][0])
-        if any(len(body) < MIN_PART for body in bodies[:-1]):
-            raise BadRequest("EntityTooSmall", "your proposed upload is smaller than the minimum allowed size")
-        digests = b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in bodies)
-        etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(bodies)}"
-        written = self._commit(ref, b"".join(bodies), etag, upload.content_type, upload.user_metadata, condition)
-        upload.answer = (list(parts), written)
+        if (answer := upload.repeated(parts)) is not None:
+            return answer
+        body, etag, stored, found = upload.assemble(parts, checksums, size)
+        version = Version(
+            body, etag, upload.content_type, upload.user_metadata, self.clock(), "owner",
+            tags=upload.tags, checksums=found, parts=stored,
+        )  # fmt: skip
+        with self.effect():
+            written = self._commit(ref, version, condition)
+            upload.close(parts, written)
         return written
 
     async def abort_upload(self, principal: Principal, ref: ObjectRef, upload_id: str, request_id: str) -> None:
@@ -354,22 +548,40 @@ class FakeGuard:
         self, principal: Principal, ref: ObjectRef, upload_id: str, *, after: int, limit: int
     ) -> PartListing:
         upload = self._upload(ref, upload_id)
-        found = [ListedPart(n, len(b), e, NOW) for n, (b, e) in sorted(upload.parts.items()) if n > after]
-        return PartListing(tuple(found[:limit]), len(found) > limit)
+        found = [
+            ListedPart(number, len(part.body), part.etag, part.last_modified, part.checksums)
+            for number, part in sorted(upload.parts.items())
+            if number > after
+        ]
+        return PartListing(tuple(found[:limit]), len(found) > limit, upload.checksum_algorithm, upload.checksum_type)
 
     async def list_uploads(
-        self, principal: Principal, dataset: DatasetRef, *, prefix: str, after_key: str, after_upload: str, limit: int
-    ) -> UploadListing:
+        self, principal: Principal, dataset: DatasetRef, *, prefix: str, after_key: str, after_upload: str, limit: int,
+        delimiter: str = "",
+    ) -> UploadListing:  # fmt: skip
         self._bucket(dataset)
-        found = sorted(
-            (upload.ref.key, upload_id)
+        rows = sorted(
+            (upload.ref.key, upload_id, upload.initiated)
             for upload_id, upload in self.uploads.items()
             if upload.ref.dataset_ref == dataset and upload.answer is None and upload.ref.key.startswith(prefix)
         )
-        later = (
-            [item for item in found if item > (after_key, after_upload)]
-            if after_upload
-            else [item for item in found if item[0] > after_key]
+        rows = [
+            row
+            for row in rows
+            if row[0] > after_key or (row[0] == after_key and after_upload and row[1] > after_upload)
+        ]
+        lines: list[ListedUpload | str] = []
+        for line, key in grouped(sorted({row[0] for row in rows}), prefix, delimiter, after_key):
+            lines += [line] if key is None else [ListedUpload(*row) for row in rows if row[0] == key]
+        page = lines[:limit]
+        return UploadListing(
+            tuple(line for line in page if isinstance(line, ListedUpload)),
+            len(lines) > limit,
+            tuple(line for line in page if isinstance(line, str)),
         )
-        page = tuple(ListedUpload(key, upload_id, NOW) for key, upload_id in later[:limit])
-        return UploadListing(page, len(later) > limit)
+
+
+def checksum_of(algorithm: str, body: bytes) -> str:
+    running = new_checksum(algorithm)
+    running.update(body)
+    return spell_checksum(running.digest())

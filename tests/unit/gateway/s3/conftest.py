@@ -11,7 +11,7 @@ from tests.fakes.s3_server import REGION, OneKey
 @pytest.fixture
 def guard() -> FakeGuard:
     guard = FakeGuard(REGION)
-    guard.datasets["acme", "claims"] = {}
+    guard.create("claims")
     return guard
 
 

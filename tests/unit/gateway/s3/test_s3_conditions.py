@@ -5,9 +5,10 @@ from gateway.identity.request_head import RequestHead
 from gateway.s3 import conditions
 from gateway.s3.conditions import Freshness
 from gateway.s3.ports import WriteCondition
-from tests.fakes.guard import NOW, FakeGuard, FakeOpenRead, Stored
+from tests.fakes.guard import NOW, FakeGuard, FakeOpenRead
+from tests.fakes.object_model import Version
 
-OPENED = FakeOpenRead(FakeGuard(), Stored(b"x", "abc", "text/plain", {}, NOW, ""), "open", "d")
+OPENED = FakeOpenRead(FakeGuard(), Version(b"x", "abc", "text/plain", {}, NOW, ""), "open", "d")
 AT = "Mon, 21 Sep 2026 14:13:20 GMT"
 BEFORE = "Mon, 21 Sep 2026 14:13:19 GMT"
 AFTER = "Mon, 21 Sep 2026 14:13:21 GMT"
@@ -59,9 +60,10 @@ def test_write_condition() -> None:
     assert conditions.write_condition(head()) is None
     assert conditions.write_condition(head(if_none_match="*")) == WriteCondition(if_none_match=True)
     assert conditions.write_condition(head(if_match='"abc"')) == WriteCondition(if_match="abc")
+    assert conditions.write_condition(head(if_match="*")) == WriteCondition(if_match="*")
+    assert conditions.write_condition(head(if_none_match='"abc"')) == WriteCondition(if_none_match_etag="abc")
     for headers in (
-        {"if_none_match": '"abc"'},
-        {"if_match": "*"},
+        {"if_none_match": '"a","b"'},
         {"if_match": '"a","b"'},
         {"if_match": '"a"', "if_none_match": "*"},
         {"if_modified_since": AT},

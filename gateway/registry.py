@@ -1,7 +1,7 @@
 """Datasets, contracts, plans, principals and declassifications: what stewards change. Decided and recorded first."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ class Registry:
 
     def __init__(
         self, guard: Guard, catalog: Catalog, *, region: str, created_label: Literal["personal", "none"],
-        static_key: bytes, zones: Sequence[str], posture: str,
+        static_key: bytes, zones: Sequence[str], posture: str, keep: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._guard = guard
         self._catalog = catalog
@@ -37,6 +37,7 @@ class Registry:
         self._static_key = static_key
         self._zones = frozenset(zones)
         self._posture = posture
+        self._keep = keep
 
     async def list_datasets(self, principal: Principal) -> list[tuple[str, int]]:
         await self._guard.admit(principal, "list-datasets", request_id=secrets.token_hex(8))
@@ -79,6 +80,7 @@ class Registry:
         row = await self._guard.blocking(
             self._catalog.create_dataset, name, zone, label, synthetic, admission.decision_id
         )
+        await self._guard.blocking(self._keep, row.dataset_id)  # in the store before anybody is told of it
         return self._described(row, None)
 
     async def delete_dataset(self, principal: Principal, dataset: DatasetRef, request_id: str) -> None:
@@ -87,6 +89,7 @@ class Registry:
         )
         row = _present(admission)
         await self._guard.blocking(self._catalog.drop_dataset, row.dataset_id, admission.decision_id)
+        await self._guard.blocking(self._keep, row.dataset_id)
         await self._record("dataset", principal, dataset=row.name, dataset_id=row.dataset_id, change="delete")
 
     async def set_contract(
@@ -106,6 +109,7 @@ class Registry:
                            labels=[c["label"] for c in contract["columns"]])  # fmt: skip
         row = await self._guard.blocking(self._catalog.dataset, name)
         await self.declare_plans(row, contract, admission.decision_id)
+        await self._guard.blocking(self._keep, row.dataset_id)
         return self._described(row, contract)
 
     async def declare_plans(self, row: DatasetRow, contract: dict[str, Any], record: str) -> None:
@@ -205,6 +209,7 @@ class Registry:
             self._catalog.declare_plan, row.dataset_id, IDENTITY_PLAN, DECLASSIFIED, IDENTITY_EFFECT,
             row.contract_version, admission.decision_id,
         )  # fmt: skip
+        await self._guard.blocking(self._keep, row.dataset_id)
         known = await self._guard.blocking(self._catalog.view, version.version_id, IDENTITY_PLAN)
         await self._guard.blocking(
             self._catalog.relabel, row.dataset_id, version.version_id, "none", admission.decision_id,

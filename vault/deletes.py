@@ -51,7 +51,7 @@ class Deletes(Commits):
         """The name alone may be personal: it is sealed as the dataset's objects are."""
         key_class = "view" if dataset.label == "none" else "raw"
         version_id, name = new_id(), new_manifest_name()
-        made = self._broker.generate(self._scope(dataset.dataset_id, key_class), version_id)
+        made = self._new_key(self._scope(dataset.dataset_id, key_class), version_id)
         self.catalog.add_bodies([(name.manifest_id, name.store_key, version_id)], dataset.dataset_id)
         return SealedVersion(
             place=self._place(dataset.dataset_id), subject=Subject("marker", version_id, version_id, key, ""),

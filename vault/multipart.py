@@ -41,7 +41,7 @@ class Multipart(Commits):
     ) -> UploadRow:  # fmt: skip
         self._here(dataset)
         version_id, upload_id = new_id(), new_id()
-        made = self._broker.generate(self._scope(dataset.dataset_id, key_class), version_id, upload_id)
+        made = self._new_key(self._scope(dataset.dataset_id, key_class), version_id, upload_id)
         if made.upload_wrapped is None:
             raise Broken("broker.upload-wrap")
         place = self._place(dataset.dataset_id)

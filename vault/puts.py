@@ -81,5 +81,5 @@ class Puts(Commits):
         return self.commit_view(sealed, record, columns=columns, builder=builder)
 
     def _writer(self, dataset_id: str, key_class: str, subject: Subject) -> PutWriter:
-        made = self._broker.generate(self._scope(dataset_id, key_class), subject.subject)
+        made = self._new_key(self._scope(dataset_id, key_class), subject.subject)
         return PutWriter(self.store, self.catalog, self._place(dataset_id), subject, made.object_key, made.wrapped)

@@ -171,7 +171,10 @@ class GatewayWorld:
         self._runner = asyncio.Runner()
         self.store = MemoryStore(observed="de")
         self._keys(directory / "keys", posture)
-        self.vault = Vault(store or self.store, self.catalog, self.broker, ZONE, self.clock)
+        self.records = MemoryStore(observed="de")  # apart, so that tests may count what lies in `store`
+        self.vault = Vault(
+            store or self.store, self.catalog, self.broker, ZONE, self.clock, record_store=store or self.records
+        )
         self.engine = ShippedEngine()
         self.doctrine = Doctrine(self.engine, POLICIES, self.clock)
         assert self.run(self.doctrine.reload()), self.doctrine.status
@@ -240,7 +243,7 @@ class GatewayWorld:
         )  # fmt: skip
         self.registry = Registry(self.guard, self.catalog, **({
             "region": ZONE, "created_label": "personal", "static_key": b"s" * 32, "zones": ["de", "fr"],
-            "posture": posture,
+            "posture": posture, "keep": self.vault.records.keep_dataset,
         } | registry))  # fmt: skip
         self.reads = Reads(self.guard, self.vault, self.catalog)
         self.writes = Writes(self.guard, self.vault, self.catalog)

@@ -17,16 +17,23 @@ from vault.catalog.outlets import Outlets
 from vault.catalog.principals import Principals
 from vault.catalog.runs import Runs
 from vault.catalog.sessions import Sessions
+from vault.catalog.store_records import StoreRecordRows
 from vault.catalog.uploads import Uploads
 from vault.catalog.views import Views
 from vault.catalog.zones import Zones
 
 
-class Catalog(Views, Uploads, Listing, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets):
+class Catalog(
+    Views, Uploads, Listing, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, StoreRecordRows
+):
     """See the sections, one file each, for the calls."""
 
     def for_tenant(self, tenant: str) -> Self:
         return type(self)(self._database, self._seal, self._clock, tenant)
+
+    def derived_key(self) -> bytes:
+        """What the keys of records in the store are made from: the rows' own key."""
+        return self._seal.key
 
     def close(self) -> None:
         self._database.close()

@@ -403,6 +403,14 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreRecordRow:
+    tenant: str
+    name: str
+    sha256: bytes
+    written_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     tenant: str
     event_id: str

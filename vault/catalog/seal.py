@@ -41,6 +41,11 @@ class RowSeal:
             raise Refused("catalog.mac-key", "at least 32 bytes")
         self._key = mac_key
 
+    @property
+    def key(self) -> bytes:
+        """For what is derived from it (`vault.records`)."""
+        return self._key
+
     def seal(self, table: str, row: Mapping[str, Any]) -> bytes:
         """`row`: stored values by column name (a `row_mac` in it is ignored)."""
         volatile = VOLATILE.get(table, _NONE)

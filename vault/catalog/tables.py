@@ -426,6 +426,15 @@ outbox = Table(
     Column("next_at", BigInteger, nullable=False),
 )
 
+# Which record lies in the store under which name (docs/spec/durability.md §4), so that one that is missing or old is
+# written again.
+store_record = Table(
+    "store_record", metadata, _tenant(),
+    Column("name", String(96), primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),        # of the document before it was sealed
+    Column("written_at", BigInteger, nullable=False),
+)
+
 cursor = Table(
     "cursor", metadata, _tenant(),
     Column("name", String(32), primary_key=True),         # lineage | decisions

@@ -1,7 +1,10 @@
-"""Migration 5: rebuild and repair.
+"""Migration 5: which records of the catalog lie in the store.
 
 Revision ID: 0005
 """
+
+import sqlalchemy as sa
+from alembic import op
 
 revision = "0005"
 down_revision = "0004"
@@ -10,4 +13,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    op.create_table(
+        "store_record",
+        sa.Column("tenant", sa.String(length=63), nullable=False),
+        sa.Column("name", sa.String(length=96), nullable=False),
+        sa.Column("sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("written_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "name"),
+    )

@@ -153,6 +153,16 @@ class FakeGroup:
     epoch_id: str
     wrapped: bytes
     objects: int
+    state: str = "open"
+
+
+@dataclass(frozen=True)
+class FakeWrap:
+    subject: str
+    dataset_id: str
+    key_class: str
+    group_id: str
+    wrapped: bytes
 
 
 @dataclass(frozen=True)
@@ -175,8 +185,9 @@ class MemoryBrokerCatalog:
     views: dict[str, FakeView] = field(default_factory=dict)
     uploads: dict[tuple[str, str], FakeUpload] = field(default_factory=dict)
     jobs: dict[str, FakeJob] = field(default_factory=dict)
-    epochs: dict[str, FakeEpoch] = field(default_factory=dict)
+    epochs_by_id: dict[str, FakeEpoch] = field(default_factory=dict)
     groups: dict[str, FakeGroup] = field(default_factory=dict)
+    wraps: dict[str, FakeWrap] = field(default_factory=dict)
     challenges: dict[str, FakeChallenge] = field(default_factory=dict)
     edited: set[str] = field(default_factory=set)
     writes: list[str] = field(default_factory=list)
@@ -206,18 +217,25 @@ class MemoryBrokerCatalog:
         self.before("find_group")
         return self.groups.get(group_id)
 
+    def find_wrap(self, subject: str) -> FakeWrap | None:
+        self.before("find_wrap")
+        return self.wraps.get(subject)
+
     def find_epoch(self, epoch_id: str) -> FakeEpoch | None:
-        return self.epochs.get(epoch_id)
+        return self.epochs_by_id.get(epoch_id)
 
     def active_epoch(self, dataset_id: str, key_class: str) -> FakeEpoch | None:
         self.before("active_epoch")
-        matching = (e for e in self.epochs.values() if (e.dataset_id, e.key_class) == (dataset_id, key_class))
+        matching = (e for e in self.epochs_by_id.values() if (e.dataset_id, e.key_class) == (dataset_id, key_class))
         return next((e for e in matching if e.state == "active"), None)
+
+    def epochs(self, dataset_id: str) -> list[FakeEpoch]:
+        return [each for each in self.epochs_by_id.values() if each.dataset_id == dataset_id]
 
     def add_epoch(self, *, epoch_id: str, dataset_id: str, key_class: str, epoch: int) -> FakeEpoch:
         self._write("add_epoch")
         first = self.active_epoch(dataset_id, key_class)
-        return first or self.epochs.setdefault(epoch_id, FakeEpoch(epoch_id, dataset_id, key_class, epoch))
+        return first or self.epochs_by_id.setdefault(epoch_id, FakeEpoch(epoch_id, dataset_id, key_class, epoch))
 
     def reserve_group(self, epoch_id: str, *, count: int, limit: int) -> FakeGroup | None:
         self._write("reserve_group")

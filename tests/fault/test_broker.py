@@ -140,7 +140,7 @@ def test_catalog_that_fails_while_a_group_is_made_releases_no_key(world: BrokerW
         world.generate(secrets.token_hex(16))
     world.catalog.before = lambda _: None
     world.generate(secrets.token_hex(16))
-    assert len([e for e in world.catalog.epochs.values() if e.state == "active"]) == 1
+    assert len([e for e in world.catalog.epochs_by_id.values() if e.state == "active"]) == 1
 
 
 def test_two_brokers_that_make_the_first_epoch_at_once_end_with_one(world: BrokerWorld) -> None:
@@ -151,11 +151,11 @@ def test_two_brokers_that_make_the_first_epoch_at_once_end_with_one(world: Broke
             raced.append("winner")
             world.provider_raw.create_epoch("winner", KeyClass.RAW)
             dataset_id = world.dataset.dataset_id
-            world.catalog.epochs["winner"] = FakeEpoch("winner", dataset_id, "raw", 1)
+            world.catalog.epochs_by_id["winner"] = FakeEpoch("winner", dataset_id, "raw", 1)
 
     world.catalog.before = other_broker_first
     world.generate(secrets.token_hex(16))
-    assert list(world.catalog.epochs) == ["winner"]
+    assert list(world.catalog.epochs_by_id) == ["winner"]
     assert {group.epoch_id for group in world.catalog.groups.values()} == {"winner"}
     assert ("raw", "destroy") in world.calls  # ours, which nothing was wrapped under
 
@@ -164,7 +164,7 @@ def test_destroyed_epoch_ends_every_key_under_it_within_a_minute(world: BrokerWo
     version = secrets.token_hex(16)
     key = world.generate(version)
     session = world.attested_session()
-    (epoch,) = world.catalog.epochs.values()
+    (epoch,) = world.catalog.epochs_by_id.values()
     world.provider_raw.destroy(epoch.epoch_id)
     assert world.provider_raw.status(epoch.epoch_id).state is EpochState.DESTROYED
     world.clock.advance(60_000)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from vault.broker import wire
 from vault.broker.protocol import Closed, answer_value, encode_bytes, receive_message, send_message
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello
+from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, Promised
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Unavailable
 from vault.keys.hierarchy import KeyScope
@@ -22,7 +22,7 @@ from vault.keys.secrets import SecretBytes
 
 ANSWER_SECONDS = 2.0  # above the broker's own 250 ms for its provider: it, not we, should say what is wrong
 _IDLE_CONNECTIONS = 8
-_ONCE = frozenset({"attest"})
+_ONCE = frozenset({"attest", "key_approve"})
 
 
 class BrokerClient:
@@ -98,6 +98,30 @@ class BrokerClient:
             "session_id": session_id,
         }
         return wire.attested_in(self._call("attest", arguments))
+
+    def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState:
+        arguments = {"order": order, "decision": wire.promised_out(decision), "entry": wire.promised_out(entry)}
+        return wire.order_state_in(self._call("key_order", arguments))
+
+    def key_approve(self, request_id: str, request_sha256: str, decision: Promised, entry: Promised) -> KeyOrderState:
+        return self._about("key_approve", request_id, request_sha256, decision, entry)
+
+    def key_cancel(self, request_id: str, request_sha256: str, decision: Promised, entry: Promised) -> KeyOrderState:
+        return self._about("key_cancel", request_id, request_sha256, decision, entry)
+
+    def key_step(self, request_id: str) -> KeyOrderState:
+        return wire.order_state_in(self._call("key_step", {"request_id": request_id}))
+
+    def _about(
+        self, method: str, request_id: str, request_sha256: str, decision: Promised, entry: Promised
+    ) -> KeyOrderState:
+        arguments = {
+            "request_id": request_id,
+            "request_sha256": request_sha256,
+            "decision": wire.promised_out(decision),
+            "entry": wire.promised_out(entry),
+        }
+        return wire.order_state_in(self._call(method, arguments))
 
     def close(self) -> None:
         """Close pooled connections; calls after this are `Unavailable`."""

@@ -18,6 +18,7 @@ _FIELDS = frozenset(
         "object", "version", "view", "principal", "purpose", "session", "run", "input_sha256", "residency",
     }
 )  # fmt: skip
+_HEAD = frozenset({"v", "type", "id", "at", "zone", "tenant"})
 _HEX32 = re.compile(r"[0-9a-f]{32}")
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -38,6 +39,47 @@ class Intent:
     principal_hash: str
     purpose: str
     session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIntent:
+    """A decision about keys: who was allowed or refused what, on which dataset."""
+
+    entry_id: str
+    allow: bool
+    tenant: str
+    zone: str
+    action: str
+    dataset_id: str
+    principal_hash: str
+
+
+def parse_key_intent(entry: bytes) -> KeyIntent:
+    """`Refused("broker.entry")` unless `entry` is one canonical intent about one dataset."""
+    try:
+        document = _load(entry)
+        _check_shape(document)
+        return KeyIntent(
+            entry_id=_hex32(document, "id"),
+            allow=document["decision"]["allow"],
+            tenant=_text(document, "tenant"),
+            zone=_text(document, "zone"),
+            action=_text(document, "action"),
+            dataset_id=_hex32(document, "dataset_id"),
+            principal_hash=_text(document, "principal"),
+        )
+    except Malformed as error:
+        raise Refused("broker.entry", error.reason) from error
+
+
+def parse_key_entry(entry: bytes, kind: str, fields: frozenset[str]) -> dict[str, Any]:
+    """The canonical flat entry of this type with exactly `fields` beside its head; `Refused("broker.entry")`."""
+    try:
+        document = _load(entry)
+        _check_flat(document, kind, fields | _HEAD)
+    except Malformed as error:
+        raise Refused("broker.entry", error.reason) from error
+    return document
 
 
 def parse_intent(entry: bytes) -> Intent:
@@ -87,6 +129,14 @@ def _check_shape(document: dict[str, Any]) -> None:
         raise Malformed("decision")
     if decision["id"] != document["id"] or type(decision["allow"]) is not bool:
         raise Malformed("decision")
+
+
+def _check_flat(document: dict[str, Any], kind: str, fields: frozenset[str]) -> None:
+    if set(document) != fields:
+        raise Malformed("fields")
+    if type(document["v"]) is not int or document["v"] != 1 or document["type"] != kind:
+        raise Malformed("type")
+    _hex32(document, "id")
 
 
 def _text(document: dict[str, Any], name: str) -> str:

@@ -1,7 +1,8 @@
 """Which methods stand on which socket, and how a request's arguments become a call.
 
-Two sockets, so that the operating system can tell front workers and builders apart (file permissions, or
-separate mounts in containers): what a builder may open with a leased job, a front worker must not be able to.
+Sockets of their own, so that the operating system can tell front workers and builders apart (file permissions, or
+separate mounts in containers): what a builder may open with a leased job, a front worker must not be able to. A third
+is the jobs process's: orders about keys are given by front workers and carried out by nobody who serves clients.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 from vault.broker import wire
 from vault.broker.protocol import decode_bytes, encode_bytes
-from vault.broker.types import KeyBroker
+from vault.broker.types import KeyBroker, Promised
 from vault.errors import Refused
 
 Arguments = dict[str, Any]
@@ -22,6 +23,7 @@ class Role(StrEnum):
 
     FRONT = "front"
     BUILDER = "builder"
+    KEEPER = "keeper"
 
 
 def call(broker: KeyBroker, role: Role, method: str, arguments: Arguments) -> Any:
@@ -90,6 +92,30 @@ def _attest(broker: KeyBroker, given: Arguments) -> Any:
     return wire.attested_out(attested)
 
 
+def _key_order(broker: Any, given: Arguments) -> Any:
+    order, decision, entry = wire.fields(given, "order", "decision", "entry")
+    state = broker.key_order(wire.mapping(order), wire.promised_in(decision), wire.promised_in(entry))
+    return wire.order_state_out(state)
+
+
+def _key_approve(broker: Any, given: Arguments) -> Any:
+    return wire.order_state_out(broker.key_approve(*_about(given)))
+
+
+def _key_cancel(broker: Any, given: Arguments) -> Any:
+    return wire.order_state_out(broker.key_cancel(*_about(given)))
+
+
+def _about(given: Arguments) -> tuple[str, str, Promised, Promised]:
+    request_id, sha256, decision, entry = wire.fields(given, "request_id", "request_sha256", "decision", "entry")
+    return wire.text(request_id), wire.text(sha256), wire.promised_in(decision), wire.promised_in(entry)
+
+
+def _key_step(broker: Any, given: Arguments) -> Any:
+    (request_id,) = wire.fields(given, "request_id")
+    return wire.order_state_out(broker.key_step(wire.text(request_id)))
+
+
 _METHODS: dict[str, Method] = {
     "hello": _hello,
     "generate": _generate,
@@ -99,8 +125,18 @@ _METHODS: dict[str, Method] = {
     "pseudonym_key": _pseudonym_key,
     "challenge": _challenge,
     "attest": _attest,
+    "key_order": _key_order,
+    "key_approve": _key_approve,
+    "key_cancel": _key_cancel,
+    "key_step": _key_step,
 }
 _ALLOWED: dict[Role, frozenset[str]] = {
-    Role.FRONT: frozenset({"hello", "generate", "unwrap", "unwrap_upload", "challenge", "attest"}),
+    Role.FRONT: frozenset(
+        {
+            "hello", "generate", "unwrap", "unwrap_upload", "challenge", "attest", "key_order", "key_approve",
+            "key_cancel",
+        }
+    ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),
+    Role.KEEPER: frozenset({"hello", "key_step"}),
 }

@@ -6,9 +6,12 @@ since the epoch (UTC). Row attributes carry the names of the columns in `vault.c
 arrive parsed. A catalog serves one tenant, the one the broker itself is built for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from vault.keys.hierarchy import WrapFacts
+from vault.keys.rewrap import MovableRows
 
 
 class EpochFacts(Protocol):
@@ -39,6 +42,8 @@ class GroupFacts(Protocol):
     def epoch_id(self) -> str: ...
     @property
     def wrapped(self) -> bytes: ...
+    @property
+    def state(self) -> str: ...
 
 
 class DatasetFacts(Protocol):
@@ -159,7 +164,11 @@ class BrokerCatalog(Protocol):
 
     def find_group(self, group_id: str) -> GroupFacts | None: ...
 
+    def find_wrap(self, subject: str) -> WrapFacts | None: ...
+
     def find_epoch(self, epoch_id: str) -> EpochFacts | None: ...
+
+    def epochs(self, dataset_id: str) -> Sequence[EpochFacts]: ...
 
     def active_epoch(self, dataset_id: str, key_class: str) -> EpochFacts | None:
         """The one epoch of this dataset and class whose state is active."""
@@ -182,6 +191,66 @@ class BrokerCatalog(Protocol):
 
     def consume_challenge(self, nonce: str, now_ms: int) -> ChallengeFacts | None:
         """In one statement mark consumed where unconsumed and unexpired; None when that changed no row."""
+
+
+class EpochRowFacts(EpochFacts, Protocol):
+    """With what its administration needs."""
+
+    @property
+    def destroy_at(self) -> int | None: ...
+
+
+class UsageFacts(Protocol):
+    """What hangs on one epoch."""
+
+    @property
+    def epoch(self) -> EpochRowFacts: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def objects(self) -> int: ...
+
+
+class KeyCatalog(BrokerCatalog, MovableRows, Protocol):
+    """What the administration of keys reads and writes besides; `vault.catalog.keys` and `.key_requests` say what
+    each call promises. The broker alone writes `key_request`."""
+
+    def find_epoch(self, epoch_id: str) -> EpochRowFacts | None: ...
+
+    def epochs(self, dataset_id: str) -> Sequence[EpochRowFacts]: ...
+
+    def rotate_epoch(self, *, epoch_id: str, dataset_id: str, key_class: str) -> EpochRowFacts: ...
+
+    def set_epoch_state(
+        self, epoch_id: str, state: str, *, destroy_at: int | None = None, unused: bool = False
+    ) -> None: ...
+
+    def usage(self, dataset_id: str) -> Sequence[UsageFacts]: ...
+
+    def count_groups_elsewhere(self, dataset_id: str, key_class: str, epoch_id: str) -> int: ...
+
+    def close_groups(self, group_ids: Iterable[str]) -> None: ...
+
+    def erase_groups(self, group_ids: Iterable[str]) -> None: ...
+
+    def wraps_for(self, dataset_id: str, subjects: Sequence[str]) -> Sequence[WrapFacts]: ...
+
+    def version(self, dataset_id: str, version_id: str) -> object | None: ...
+
+    def views_of_versions(self, dataset_id: str, version_ids: Sequence[str]) -> Sequence[str]: ...
+
+    def new_key_request(self, **columns: Any) -> Any:
+        """A `key_request` row of this tenant, not written yet."""
+
+    def add_key_request(self, row: Any) -> Any: ...
+
+    def find_key_request(self, request_id: str) -> Any | None: ...
+
+    def key_requests_in(self, states: Sequence[str], limit: int = 100) -> Sequence[Any]: ...
+
+    def change_key_request(self, before: Any, after: Any) -> Any: ...
+
+    def key_progress(self, request_id: str, progress: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,22 @@ import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.claims import Refusal, refuse, refuse_weaker
 from vault.attest.verifier import Verifiers
+from vault.broker.administration import Administration, AdministrationParts
 from vault.broker.checks import ReleaseChecks, ReleasePolicy
-from vault.broker.ports import BrokerCatalog, ChallengeFacts, Clock, RecordRefusal, VerifyPromise
+from vault.broker.execution import Execution, ExecutionParts
+from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestSeal
+from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, VerifyPromise
 from vault.broker.sessions import SealedSession, SessionSeal
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello
+from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, Promised
 from vault.envelope.wrap import WrappedKey
-from vault.errors import Malformed, NotFound, Refused, VaultError
+from vault.errors import Conflict, Malformed, NotFound, Refused, VaultError
 from vault.keys.deadline import DeadlineProvider
 from vault.keys.hierarchy import KeyRing, KeyScope
 from vault.keys.provider import KeyClass, KeyProvider
@@ -40,12 +43,15 @@ class BrokerParts:
     provider_raw: KeyProvider
     provider_view: KeyProvider
     secrets: ZoneSecrets
-    catalog: BrokerCatalog
+    catalog: KeyCatalog
     verifiers: Verifiers
     verify_promise: VerifyPromise
     ledger_public_key: bytes
     record: RecordRefusal
     clock: Clock
+    marks: Marks = field(default_factory=MemoryMarks)
+    destroy_days: int = 0
+    """Between the approval of a destruction and the destruction: 0, or 7 to 30."""
 
 
 class Broker:
@@ -79,6 +85,8 @@ class Broker:
             record_hash_key=self._hello.record_hash_key,
             clock=parts.clock,
         )
+
+        self._execution, self._administration = _key_office(parts, self._ring)
 
     def hello(self) -> Hello:
         """The zone's working secrets; none opens data."""
@@ -181,6 +189,30 @@ class Broker:
                 self._check_same_session(session_id, issued, thumbprint, document)
             return self._seal(session_id or secrets.token_hex(16), issued, thumbprint, document)
 
+    def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState:
+        """An order about keys (`vault.broker.administration`); done at once, or to be approved, or to be stepped."""
+        with self._recording("key_order", None, str(order.get("action"))[:32]):
+            return _told(self._administration.order(order, decision, entry))
+
+    def key_approve(self, request_id: str, request_sha256: str, decision: Promised, entry: Promised) -> KeyOrderState:
+        """By a second person, of exactly the order that hashes to `request_sha256`."""
+        with self._recording("key_approve", None, request_id):
+            return _told(self._administration.approve(request_id, request_sha256, decision, entry))
+
+    def key_cancel(self, request_id: str, request_sha256: str, decision: Promised, entry: Promised) -> KeyOrderState:
+        with self._recording("key_cancel", None, request_id):
+            return _told(self._administration.cancel(request_id, request_sha256, decision, entry))
+
+    def key_step(self, request_id: str) -> KeyOrderState:
+        """For the keeper's socket only: the next second of work on an approved order."""
+        try:
+            return _told(self._execution.step(request_id))
+        except Conflict:  # not yet, or somebody else: asked again in a moment, and no refusal to keep
+            raise
+        except (Refused, Malformed) as refusal:
+            self.record_refusal("key_step", refusal, subject=request_id)
+            raise
+
     def _check_same_session(
         self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]
     ) -> None:
@@ -255,3 +287,27 @@ class Broker:
             self._parts.record(entry)
         except VaultError as error:
             _log.error("refusal %s of %s could not be recorded: %s", refusal.reason, method, error.reason)
+
+
+def _key_office(parts: BrokerParts, ring: KeyRing) -> tuple[Execution, Administration]:
+    place = parts.policy
+    seal = RequestSeal(parts.secrets.derived("key-request-seal"), zone=place.zone, marks=parts.marks)
+    execution = Execution(
+        ExecutionParts(
+            tenant=place.tenant, zone=place.zone, ring=ring, catalog=parts.catalog, seal=seal, record=parts.record,
+            clock=parts.clock, destroy_days=parts.destroy_days,
+        )
+    )  # fmt: skip
+    return execution, Administration(
+        AdministrationParts(
+            policy=place, catalog=parts.catalog, verify_promise=parts.verify_promise, seal=seal, execution=execution,
+            clock=parts.clock,
+        )
+    )  # fmt: skip
+
+
+def _told(row: RequestFacts) -> KeyOrderState:
+    return KeyOrderState(
+        row.request_id, row.action, row.dataset_id, row.state, row.step, row.request_sha256, row.expires_at,
+        row.execute_at, dict(row.result),
+    )  # fmt: skip

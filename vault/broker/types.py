@@ -38,6 +38,29 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Promised:
+    """A ledger entry as its canonical bytes, and the ledger's promise of it."""
+
+    entry: bytes
+    promise: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOrderState:
+    """How far an order about keys is. `result` names epochs and what became of them; no key material anywhere."""
+
+    request_id: str
+    action: str
+    dataset_id: str
+    state: str
+    step: str
+    request_sha256: str
+    expires_at: int
+    execute_at: int
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Challenge:
     """`nonce` is 32 random bytes in hex; `expires_at` in milliseconds."""
 
@@ -91,3 +114,23 @@ class KeyBroker(Protocol):
         principal_id: str,
         session_id: str | None = None,
     ) -> Attested: ...
+
+
+class KeyOffice(Protocol):
+    """Orders about keys, as front workers bring them (`vault.broker.administration`)."""
+
+    def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState: ...
+
+    def key_approve(
+        self, request_id: str, request_sha256: str, decision: Promised, entry: Promised
+    ) -> KeyOrderState: ...
+
+    def key_cancel(
+        self, request_id: str, request_sha256: str, decision: Promised, entry: Promised
+    ) -> KeyOrderState: ...
+
+
+class KeyKeeper(Protocol):
+    """Their execution, for the jobs process alone."""
+
+    def key_step(self, request_id: str) -> KeyOrderState: ...

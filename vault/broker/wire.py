@@ -1,10 +1,19 @@
 """Both directions of every argument and answer of the broker, side by side. Closed: nothing missing, nothing more."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from vault.broker.protocol import decode_bytes, encode_bytes
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello
+from vault.broker.types import (
+    Attested,
+    Challenge,
+    GeneratedKey,
+    Grant,
+    Hello,
+    KeyOrderState,
+    Promised,
+)
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Malformed
 from vault.keys.hierarchy import KeyScope
@@ -83,6 +92,30 @@ def grant_out(grant: Grant) -> Document:
 def grant_in(document: object) -> Grant:
     entry, promise, session_id = fields(document, "entry", "promise", "session_id")
     return Grant(decode_bytes(entry), text(promise), text_or_none(session_id))
+
+
+def promised_out(promised: Promised) -> Document:
+    return {"entry": encode_bytes(promised.entry), "promise": promised.promise}
+
+
+def promised_in(document: object) -> Promised:
+    entry, promise = fields(document, "entry", "promise")
+    return Promised(decode_bytes(entry), text(promise))
+
+
+def order_state_out(state: KeyOrderState) -> Document:
+    return asdict(state)
+
+
+def order_state_in(document: object) -> KeyOrderState:
+    request_id, action, dataset_id, state, step, sha256, expires_at, execute_at, result = fields(
+        document, "request_id", "action", "dataset_id", "state", "step", "request_sha256", "expires_at", "execute_at",
+        "result",
+    )  # fmt: skip
+    return KeyOrderState(
+        text(request_id), text(action), text(dataset_id), text(state), text(step), text(sha256), integer(expires_at),
+        integer(execute_at), mapping(result),
+    )  # fmt: skip
 
 
 def key_in(value: object) -> SecretBytes:

@@ -36,6 +36,10 @@ _PENDING = ERASURE.select.where(same(erasure, "state")).order_by(erasure.c.creat
 
 
 class KeyRequests(Section):
+    def new_key_request(self, **columns: Any) -> KeyRequestRow:
+        """A row of this tenant, not written yet."""
+        return KeyRequestRow(tenant=self.tenant, **columns)
+
     def add_key_request(self, row: KeyRequestRow) -> KeyRequestRow:
         """Sent twice it is one request: the first row is answered."""
         with self._database.write() as connection:

@@ -2,13 +2,14 @@
 key. No key is here in the clear.
 
 Who holds keys of a group is told by `key_wrap`, written in the transaction that makes a version, view or upload
-visible and never outliving it: a group can then be moved away from without looking into the store.
+visible: a group can then be moved away from without looking into the store. When that is deleted its row stays, without
+the wrap: it gets no other key any more, and who wants it shredded later still finds its group.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, delete, distinct, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, distinct, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalog.mapping import EPOCH, GROUP, KEY_WRAP
@@ -17,6 +18,7 @@ from vault.catalog.section import Section, literal, same
 from vault.catalog.tables import epoch_key, key_group, key_wrap
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Conflict, NotFound
+from vault.keys.rewrap import MovedGroup, MovedWrap
 
 _OPEN = key_group.c.state == literal("open")
 _EPOCH = EPOCH.select.where(same(epoch_key, "epoch_id"))
@@ -44,6 +46,9 @@ _ELSEWHERE = (
     .order_by(key_group.c.group_id)
     .limit(bindparam("limit"))
 )
+_COUNT_ELSEWHERE = select(func.count()).where(
+    same(key_group, "dataset_id", "key_class"), _OPEN, key_group.c.epoch_id != bindparam("epoch_id")
+)
 # Compare and set: a group that somebody else moved meanwhile stays as that one left it.
 _MOVE = (
     update(key_group)
@@ -70,8 +75,9 @@ _STATE = (
 )
 _IN_USE = select(func.count()).where(same(key_group, "epoch_id"), key_group.c.state != literal("erased"))
 _WRAP = KEY_WRAP.select.where(same(key_wrap, "subject"))
+_HELD = func.length(key_wrap.c.wrapped) > 0
 _WRAPS_OF = (
-    KEY_WRAP.select.where(same(key_wrap, "group_id"), key_wrap.c.subject > bindparam("after"))
+    KEY_WRAP.select.where(same(key_wrap, "group_id"), key_wrap.c.subject > bindparam("after"), _HELD)
     .order_by(key_wrap.c.subject)
     .limit(bindparam("limit"))
 )
@@ -86,13 +92,18 @@ _MOVE_WRAP = (
     )
     .values(group_id=bindparam("w_to"), wrapped=bindparam("w_wrapped"))
 )  # fmt: skip
-_DROP_WRAPS = delete(key_wrap).where(
-    key_wrap.c.tenant == bindparam("w_tenant"),
-    or_(
-        key_wrap.c.subject == bindparam("w_subject"),
-        # Both wraps of an upload are named after its version; ":" and ";" are neighbours.
-        and_(key_wrap.c.subject >= bindparam("w_first"), key_wrap.c.subject < bindparam("w_last")),
-    ),
+_LEAVE = (
+    update(key_wrap)
+    .where(key_wrap.c.tenant == bindparam("w_tenant"), key_wrap.c.subject == bindparam("w_subject"))
+    .values(wrapped=b"")
+)
+# The wraps of uploads are named after their version; ":" and ";" are neighbours.
+_DROP_UPLOADS = delete(key_wrap).where(
+    key_wrap.c.tenant == bindparam("w_tenant"), key_wrap.c.subject >= bindparam("w_first"),
+    key_wrap.c.subject < bindparam("w_last"),
+)  # fmt: skip
+_FORGET_LEFT = delete(key_wrap).where(
+    key_wrap.c.tenant == bindparam("w_tenant"), key_wrap.c.group_id == bindparam("w_group"),
 )
 _HOLDER = (
     select(key_group.c.state)
@@ -105,10 +116,15 @@ _HOLDER = (
     .with_for_update(read=True, of=key_group)
 )
 _USAGE = (
-    select(key_group.c.epoch_id, func.count(distinct(key_group.c.group_id)), func.count(key_wrap.c.subject))
+    select(
+        key_group.c.epoch_id,
+        func.count(distinct(key_group.c.group_id)).label("groups"),
+        func.count(key_wrap.c.subject).label("objects"),
+    )
     .select_from(
         key_group.outerjoin(
-            key_wrap, and_(key_wrap.c.tenant == key_group.c.tenant, key_wrap.c.group_id == key_group.c.group_id)
+            key_wrap,
+            and_(key_wrap.c.tenant == key_group.c.tenant, key_wrap.c.group_id == key_group.c.group_id, _HELD),
         )
     )
     .where(same(key_group, "dataset_id"), key_group.c.state != literal("erased"))
@@ -123,26 +139,6 @@ class EpochUsage:
     epoch: EpochRow
     groups: int
     objects: int
-
-
-@dataclass(frozen=True, slots=True)
-class MovedGroup:
-    """A group key under another epoch key."""
-
-    group_id: str
-    from_epoch: str
-    to_epoch: str
-    wrapped: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MovedWrap:
-    """An object key under another group key."""
-
-    subject: str
-    from_group: str
-    to_group: str
-    wrapped: bytes
 
 
 class Keys(Section):
@@ -186,7 +182,9 @@ class Keys(Section):
             self._insert(connection, EPOCH, row)
         return row
 
-    def set_epoch_state(self, epoch_id: str, state: str, *, destroy_at: int | None = None, unused: bool = False) -> None:
+    def set_epoch_state(
+        self, epoch_id: str, state: str, *, destroy_at: int | None = None, unused: bool = False
+    ) -> None:
         """active | retired | disabled | pending-destruction | destroyed. Conflict("catalog.exists") for a second active
         one; `unused`: Conflict("key.in-use") where a group still hangs on it, decided in the same transaction."""
         with self._database.write() as connection:
@@ -199,8 +197,13 @@ class Keys(Section):
     def usage(self, dataset_id: str) -> list[EpochUsage]:
         """Every epoch the dataset ever had, oldest first within its class, with what hangs on it now."""
         params = {"tenant": self.tenant, "dataset_id": dataset_id}
-        counted = {row[0]: (row[1], row[2]) for row in self._database.rows(_USAGE, params)}
-        return [EpochUsage(row, *counted.get(row.epoch_id, (0, 0))) for row in self.epochs(dataset_id)]
+        found = self._database.rows(_USAGE, params)
+        counted = {str(row.epoch_id): (int(row.groups), int(row.objects)) for row in found}
+        none = (0, 0)
+        return [
+            EpochUsage(row, counted.get(row.epoch_id, none)[0], counted.get(row.epoch_id, none)[1])
+            for row in self.epochs(dataset_id)
+        ]
 
     def find_group(self, group_id: str) -> GroupRow | None:
         return self._find(GROUP, _GROUP, group_id=group_id)
@@ -214,18 +217,22 @@ class Keys(Section):
             GROUP, _ELSEWHERE, dataset_id=dataset_id, key_class=key_class, epoch_id=epoch_id, limit=limit
         )
 
+    def count_groups_elsewhere(self, dataset_id: str, key_class: str, epoch_id: str) -> int:
+        params = {"tenant": self.tenant, "dataset_id": dataset_id, "key_class": key_class, "epoch_id": epoch_id}
+        found = self._database.first(_COUNT_ELSEWHERE, params)
+        return 0 if found is None else int(found[0])
+
     def move_groups(self, moved: Sequence[MovedGroup]) -> int:
         """How many were still where they were taken from; the others were moved by somebody else."""
-        params = [
-            {"g_tenant": self.tenant, "g_id": m.group_id, "g_from": m.from_epoch, "g_to": m.to_epoch,
-             "g_wrapped": m.wrapped}
-            for m in moved
-        ]  # fmt: skip
         done = 0
         with self._database.write() as connection:
-            for each in params:
-                self._need_active(connection, each["g_to"])
-                done += connection.execute(_MOVE, each).rowcount
+            for epoch_id in sorted({each.to_epoch for each in moved}):
+                self._need_active(connection, epoch_id)
+            for each in moved:
+                done += connection.execute(_MOVE, {
+                    "g_tenant": self.tenant, "g_id": each.group_id, "g_from": each.from_epoch, "g_to": each.to_epoch,
+                    "g_wrapped": each.wrapped,
+                }).rowcount  # fmt: skip
         return done
 
     def close_groups(self, group_ids: Iterable[str]) -> None:
@@ -235,12 +242,13 @@ class Keys(Section):
                 connection.execute(_CLOSE, {"g_tenant": self.tenant, "g_id": group_id})
 
     def erase_groups(self, group_ids: Iterable[str]) -> None:
-        """Forget their wraps. Conflict("key.group-in-use") while an object key is still theirs."""
+        """Forget their wraps and who was in them. Conflict("key.group-in-use") while an object key is still theirs."""
         with self._database.write() as connection:
             for group_id in sorted(group_ids):
                 params = {"tenant": self.tenant, "group_id": group_id, "after": "", "limit": 1}
                 if connection.execute(_WRAPS_OF, params).first() is not None:
                     raise Conflict("key.group-in-use", group_id)
+                connection.execute(_FORGET_LEFT, {"w_tenant": self.tenant, "w_group": group_id})
                 connection.execute(_ERASE, {"g_tenant": self.tenant, "g_id": group_id})
 
     def reserve_group(self, epoch_id: str, *, count: int, limit: int) -> GroupRow | None:
@@ -262,6 +270,7 @@ class Keys(Section):
             self._insert(connection, GROUP, row)
 
     def find_wrap(self, subject: str) -> KeyWrapRow | None:
+        """An empty `wrapped` is that of somebody deleted."""
         return self._find(KEY_WRAP, _WRAP, subject=subject)
 
     def wraps_of(self, group_id: str, after: str = "", limit: int = 500) -> list[KeyWrapRow]:
@@ -297,8 +306,9 @@ class Keys(Section):
                 self._insert_wrap(connection, row)
 
     def _hold_wrap(self, connection: Connection, dataset_id: str, subject: str, wrapped: WrappedKey | None) -> None:
-        """Write down whose key this is, in the transaction that makes it visible; the first wrap stays (an upload's may
-        have been moved since). Conflict("key.group-closed") when its group is being left: it would not open for long."""
+        """Write down whose key this is, in the transaction that makes it visible; the first wrap stays (an upload's
+        may have been moved since). Conflict("key.group-closed") when its group is being left: it would not open long.
+        """
         if wrapped is None:
             return
         row = KeyWrapRow(self.tenant, subject, dataset_id, wrapped.key_class, wrapped.group_id, wrapped.wrapped)
@@ -312,10 +322,14 @@ class Keys(Section):
         connection.execute(make(key_wrap).on_conflict_do_nothing(), KEY_WRAP.stored(row, self._seal))
 
     def _drop_wrap(self, connection: Connection, subject: str) -> None:
-        """And those of an upload for the same version."""
-        connection.execute(_DROP_WRAPS, {
-            "w_tenant": self.tenant, "w_subject": subject, "w_first": f"{subject}:", "w_last": f"{subject};",
-        })  # fmt: skip
+        """No key any more for this subject, nor for uploads of it. An upload's own wrap leaves nothing: the broker
+        opens that one without a session."""
+        if ":" in subject:
+            first, last = subject, f"{subject}!"
+        else:
+            connection.execute(_LEAVE, {"w_tenant": self.tenant, "w_subject": subject})
+            first, last = f"{subject}:", f"{subject};"
+        connection.execute(_DROP_UPLOADS, {"w_tenant": self.tenant, "w_first": first, "w_last": last})
 
     def _need_active(self, connection: Connection, epoch_id: str) -> None:
         row = self._within(connection, EPOCH, _EPOCH_SHARED, epoch_id=epoch_id)

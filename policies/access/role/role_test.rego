@@ -34,6 +34,27 @@ test_only_stewards_administer if {
 	}
 }
 
+# Who asks for keys to be destroyed and who agrees are two persons; a steward never agrees.
+test_only_custodians_approve_keys if {
+	names := {name | some name, entry in data.data.access.roles; "approve-keys" in entry.actions}
+	names == {"custodian"}
+}
+
+test_only_stewards_and_custodians_order_keys if {
+	names := {name | some name, entry in data.data.access.roles; "keys" in entry.actions}
+	names == {"steward", "custodian"}
+}
+
+test_a_custodian_permits_keys_and_no_data if {
+	custodian := object.union(fixtures.analyst_reads, {"principal": {"roles": ["custodian"]}, "purpose": "custody"})
+	every action in ["keys", "approve-keys"] {
+		role.permit == {"access/role:custodian"} with input as object.union(custodian, {"request": {"action": action}})
+	}
+	every action in ["read", "head", "list", "write", "delete", "administer"] {
+		role.permit == set() with input as object.union(custodian, {"request": {"action": action}})
+	}
+}
+
 test_every_action_of_a_role_is_known if {
 	every entry in data.data.access.roles {
 		every action in entry.actions {

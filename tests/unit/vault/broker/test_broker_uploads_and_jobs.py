@@ -156,7 +156,7 @@ def test_generate_makes_one_epoch_per_class_and_reserves_in_blocks(world: Broker
     for _ in range(65):
         world.generate(secrets.token_hex(16))
     world.generate(secrets.token_hex(16), "view")
-    assert sorted((e.key_class, e.state) for e in world.catalog.epochs.values()) == [
+    assert sorted((e.key_class, e.state) for e in world.catalog.epochs_by_id.values()) == [
         ("raw", "active"), ("view", "active"),
     ]  # fmt: skip
     assert sorted(group.objects for group in world.catalog.groups.values()) == [64, 128]

@@ -110,8 +110,10 @@ def test_reservations_are_used_up_before_the_catalog_is_asked_again(world: Broke
 def test_after_a_rotation_new_keys_go_to_the_new_epoch_within_a_minute(world: BrokerWorld, ring: KeyRing) -> None:
     subject = secrets.token_hex(16)
     key, wrapped = ring.new_object_key(world.scope(), subject)
-    (old,) = world.catalog.epochs.values()
-    world.catalog.epochs[old.epoch_id] = replace(old, state="retired")
+    (old,) = world.catalog.epochs_by_id.values()
+    world.catalog.epochs_by_id[old.epoch_id] = replace(old, state="retired")
+    world.provider_raw.create_epoch("e2", KeyClass.RAW)
+    world.catalog.epochs_by_id["e2"] = replace(old, epoch_id="e2", epoch=2)
     world.clock.advance(30_000)
     _, later = ring.new_object_key(world.scope(), secrets.token_hex(16))
     assert world.catalog.groups[later.group_id].epoch_id != old.epoch_id
@@ -122,7 +124,7 @@ def test_ring_without_a_credential_for_a_class_refuses_it(world: BrokerWorld) ->
     ring = KeyRing({KeyClass.VIEW: world.provider_view}, world.catalog, world.clock)
     with pytest.raises(Refused, match=r"key\.class"):
         ring.new_object_key(world.scope(), secrets.token_hex(16))
-    assert world.catalog.epochs == {}
+    assert world.catalog.epochs_by_id == {}
 
 
 @pytest.mark.parametrize("key_class", ["", "RAW", "both"])

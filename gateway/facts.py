@@ -54,6 +54,9 @@ class Facts:
     fresh: bool
     lapsed_ms: int
     run: RunFacts
+    marker: VersionRow | None = None
+    """The delete marker that stands where a version was asked for; `version` is None then."""
+    named: bool = False  # by version id
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,13 @@ class FactsReader:
         """
         now = self._clock()
         row = self._dataset(dataset)
-        version = None
+        version = marker = None
         if row is not None and key is not None and row.zone == self._zone:
             version = self._version(row.dataset_id, key, version_id)
-            if version is not None and (version.key != key or version.delete_marker):
+            if version is not None and version.key != key:
                 version = None
+            if version is not None and version.delete_marker:
+                marker, version = version, None
         session = self.session(principal.session.session_id) if principal.session else None
         age = now - session.attested_at if session else 0
         return Facts(
@@ -115,6 +120,8 @@ class FactsReader:
             fresh=session is not None and session.revoked_at is None and age <= self._policy.freshness_ms,
             lapsed_ms=max(0, age - self._policy.freshness_ms),
             run=self._run(principal, labels=run_labels),
+            marker=marker,
+            named=version_id is not None,
         )
 
     def session(self, session_id: str) -> SessionRow | None:
@@ -250,6 +257,8 @@ def decision_input(
 ) -> dict[str, Any]:
     """The decision input (docs/spec/decision.md) of one request on these facts."""
     version, zone = facts.version, facts.zone
+    if version is None and facts.named and action == "delete":
+        version = facts.marker  # whoever removes a marker brings back what it hides
     return document.build_input(
         now=now,
         request=document.RequestFacts(

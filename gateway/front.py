@@ -3,6 +3,8 @@
 from gateway.guard import Guard
 from gateway.reads import Reads
 from gateway.registry import Registry
+from gateway.uploads import Uploads
+from gateway.versions import Versions
 from gateway.writes import Writes
 
 
@@ -10,17 +12,21 @@ class Front:
     """Reads, writes and the registry behind one port. Holds nothing of its own but the references."""
 
     def __init__(self, guard: Guard, reads: Reads, writes: Writes, registry: Registry) -> None:
+        uploads, versions = Uploads(writes), Versions(guard, writes.catalog, reads)
         self.guard = guard
         self.open_read = reads.open_read
         self.list_objects = reads.list_objects
         self.open_write = writes.open_write
         self.delete = writes.delete
-        self.create_upload = writes.create_upload
-        self.open_part = writes.open_part
-        self.complete_upload = writes.complete_upload
-        self.abort_upload = writes.abort_upload
-        self.list_parts = writes.list_parts
-        self.list_uploads = writes.list_uploads
+        self.create_upload = uploads.create_upload
+        self.open_part = uploads.open_part
+        self.complete_upload = uploads.complete_upload
+        self.abort_upload = uploads.abort_upload
+        self.list_parts = uploads.list_parts
+        self.list_uploads = uploads.list_uploads
+        self.get_versioning = versions.get_versioning
+        self.set_versioning = versions.set_versioning
+        self.list_versions = versions.list_versions
         self.list_datasets = registry.list_datasets
         self.head_dataset = registry.head_dataset
         self.create_dataset = registry.create_dataset

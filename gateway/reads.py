@@ -11,7 +11,8 @@ from gateway.errors import BadRequest, Denied, GatewayError, NotFound, Precondit
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.plans import IDENTITY_PLAN, declassified
-from gateway.s3.ports import ListedObject, Listing
+from gateway.s3.ports import ListedObject, Listing, StoredPart
+from gateway.shown import absent, kept_checksums, modified, shown_version
 from gateway.streams import PlainStream
 from lineage.errors import LineageError
 from vault.broker.types import Grant
@@ -22,6 +23,7 @@ from vault.objects import Vault
 from vault.reading import SealedReader
 from vault.ref import DatasetRef, ObjectRef
 
+READ_AGAIN = 4  # decisions about one read, when each time the object was overwritten before it was open
 MAX_HEADS = 100_000  # of which a worker remembers what they described
 Row = VersionRow | ViewRow
 log = structlog.get_logger(__name__)
@@ -40,18 +42,27 @@ class Reading:
         self.size = row.size
         self.etag = row.etag
         self.content_type = reader.content_type if reader else version.content_type
-        self.last_modified = (row.ready_at or row.created_at) if isinstance(row, ViewRow) else row.created_at
+        self.last_modified = modified(row)
         self.user_metadata: Mapping[str, str] = reader.user_metadata if reader else {}
-        self.version_id: str | None = None
-        self.checksums = NO_CHECKSUMS
-        self.parts: Sequence[StoredPart] = ()
-        self.tag_count = 0
+        dataset = admission.facts.dataset
+        self.version_id = shown_version(dataset, version) if dataset else None
+        self.checksums = kept_checksums(row)
+        self._as_written = row is version and reader is not None
+        self.tag_count = len(reader.manifest.tags) if reader and self._as_written else 0
         self.view = admission.view
         self.decision_id = admission.decision_id
         self.promise = admission.promise.encode()
         self.sent = 0
         self.ranges: list[list[int]] = []
         self._stream: PlainStream | None = None
+
+    @property
+    def parts(self) -> Sequence[StoredPart]:
+        """Of an object that came in parts, as it was written; how a view's bytes were cut up is nobody's business."""
+        if self._reader is None or not self._as_written:
+            return ()
+        bodies = self._reader.manifest.bodies
+        return tuple(StoredPart(b.part, b.plain_length, b.checksums) for b in bodies if b.part)
 
     def stream(self, start: int, stop: int) -> PlainStream:
         """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
@@ -86,28 +97,41 @@ class Reads:
         wanted: Literal["raw"] | None = "raw" if require_view == "raw" else None
         if require_view not in {None, "raw"}:
             raise BadRequest("InvalidArgument", "x-demesne-require-view may only be 'raw'")
-        admission = await self._guard.admit(
-            principal, "head" if action == "head" else "read", request_id=request_id,
-            dataset=ref.dataset, key=ref.key, version_id=ref.version_id, require_view=wanted,
-        )  # fmt: skip
-        reading: Reading | None = None
+        admission, reading = await self._admitted(principal, ref, action, wanted, request_id)
         try:
-            reading = await self._open(principal, admission, action)
             yield reading
         except BaseException as error:
             await self._failed(admission, reading, error)
             raise
         else:
-            self._outcome(admission, "complete", reading)
+            self.outcome(admission, "complete", reading)
         finally:
-            if reading is not None:
-                await reading.settle()
-                reading.close()
+            await reading.settle()
+            reading.close()
 
-    async def _open(self, principal: Principal, admission: Admission, action: str) -> Reading:
+    async def _admitted(
+        self, principal: Principal, ref: ObjectRef, action: str, wanted: Literal["raw"] | None, request_id: str
+    ) -> tuple[Admission, Reading]:
+        """Decide and open; decide again where what was decided about was overwritten before it was open."""
+        for left in reversed(range(READ_AGAIN)):
+            admission = await self._guard.admit(
+                principal, "head" if action == "head" else "read", request_id=request_id,
+                dataset=ref.dataset, key=ref.key, version_id=ref.version_id, require_view=wanted,
+            )  # fmt: skip
+            try:
+                return admission, await self._open(principal, admission, action, ref.version_id)
+            except BaseException as error:
+                await self._failed(admission, None, error)
+                if not (isinstance(error, GatewayError) and error.rule == "version.superseded" and left):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _open(
+        self, principal: Principal, admission: Admission, action: str, version_id: str | None = None
+    ) -> Reading:
         version = admission.facts.version
         if version is None:
-            raise NotFound("NoSuchKey", "No object of that key is here", decision_id=admission.decision_id)
+            raise absent(admission, version_id)
         row: Row = version
         if not _is_own_rendering(admission, version):
             row = await self._guard.blocking(self._rendering, admission, version)
@@ -213,9 +237,9 @@ class Reads:
             except LineageError:
                 log.warning("integrity event not queued", decision=admission.decision_id)
         started = reading is not None and reading.sent > 0
-        self._outcome(admission, "aborted" if started else "refused", reading, reason)
+        self.outcome(admission, "aborted" if started else "refused", reading, reason)
 
-    def _outcome(
+    def outcome(
         self, admission: Admission, status: str, reading: Reading | None, reason: str | None = None
     ) -> None:
         """Step 8. One that is lost means "read whole", so a full backlog does not fail the read."""
@@ -241,7 +265,7 @@ class Reads:
         rendered: dict[str, Row] = {}
 
         def shown(versions: Sequence[VersionRow]) -> list[VersionRow]:
-            found = self._shown(principal, admission, versions)
+            found = self.shown(principal, admission, versions)
             rendered.update(found)
             return [version for version in versions if version.version_id in found]
 
@@ -249,14 +273,14 @@ class Reads:
             self._catalog.list_page, row.dataset_id, prefix=prefix, delimiter=delimiter, after=after, limit=limit,
             shown=shown,
         )  # fmt: skip
-        self._outcome(admission, "complete", None)
+        self.outcome(admission, "complete", None)
         return Listing(
             objects=tuple(_listed(version, rendered[version.version_id]) for version in page.versions),
             common_prefixes=page.common_prefixes, truncated=page.truncated, last=page.last,
             decision_id=admission.decision_id, view=admission.view, promise=admission.promise.encode(),
         )  # fmt: skip
 
-    def _shown(
+    def shown(
         self, principal: Principal, admission: Admission, versions: Sequence[VersionRow]
     ) -> dict[str, Row]:
         """By version id: the rendering the caller would be given. What has none is not the caller's to know of."""
@@ -293,5 +317,4 @@ def _is_own_rendering(admission: Admission, version: VersionRow) -> bool:
 
 
 def _listed(version: VersionRow, row: Row) -> ListedObject:
-    modified = (row.ready_at or row.created_at) if isinstance(row, ViewRow) else row.created_at
-    return ListedObject(version.key, row.size, row.etag, modified, "")
+    return ListedObject(version.key, row.size, row.etag, modified(row), "", kept_checksums(row))

@@ -7,7 +7,7 @@ from vault.broker.types import Grant
 from vault.catalog.rows import ManifestRow, VersionRow, ViewRow
 from vault.envelope.manifest import MAX_STORED, manifest_sha256, open_manifest, read_header
 from vault.envelope.wrap import WrappedKey
-from vault.errors import Malformed, NotFound
+from vault.errors import Conflict, Malformed, NotFound
 from vault.ground import Ground, Opened
 from vault.keys.hierarchy import KeyScope
 from vault.reading import SealedReader, check_manifest
@@ -62,11 +62,24 @@ class Gets(Ground):
             check_manifest(found.manifest, row, self.tenant, self.zone, key)
             return found
         key_class = "view" if isinstance(row, ViewRow) else row.key_class
-        opened = self._load(pinned, key_class, unwrap)
+        try:
+            opened = self._load(pinned, key_class, unwrap)
+        except NotFound as error:
+            if error.reason == "store.missing" and self._superseded(row):
+                raise Conflict("version.superseded", subject) from error
+            raise
         check_manifest(opened.manifest, row, self.tenant, self.zone, key)
         if held_by is not None:
             self._keys.put(self.tenant, held_by, subject, opened)
         return opened
+
+    def _superseded(self, row: VersionRow | ViewRow) -> bool:
+        """Whether the row was overwritten or deleted since it was read: its manifest went with it, nothing is lost."""
+        now = self.catalog.version(row.dataset_id, row.version_id)
+        if now is None or isinstance(row, VersionRow):
+            return now is None or now.generation != row.generation
+        view = self.catalog.view(row.version_id, row.plan_id)
+        return view is None or view.state != "ready"
 
     def _load(self, pinned: ManifestRow, key_class: str, unwrap: Unwrap) -> Opened:
         size = self.store.size(pinned.store_key)

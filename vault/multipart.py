@@ -37,7 +37,8 @@ class SealedUpload:
 class Multipart(Commits):
     def begin_upload(
         self, dataset: DatasetRow, key: str, key_class: str, content_type: str, user_metadata: Mapping[str, str], *,
-        principal_id: str, run_id: str,
+        principal_id: str, run_id: str, tags: Mapping[str, str] | None = None, checksum_algorithm: str = "",
+        checksum_type: str = "",
     ) -> UploadRow:  # fmt: skip
         self._here(dataset)
         version_id, upload_id = new_id(), new_id()
@@ -48,8 +49,9 @@ class Multipart(Commits):
         new = NewUpload(
             dataset_id=dataset.dataset_id, upload_id=upload_id, key=key, version_id=version_id,
             principal_id=principal_id, run_id=run_id, content_type=content_type,
-            sealed_metadata=seal_metadata(place, made.object_key, upload_id, user_metadata),
+            sealed_metadata=seal_metadata(place, made.object_key, upload_id, user_metadata, tags or {}),
             wrapped=wrapped_to_json(made.wrapped), upload_wrapped=made.upload_wrapped,
+            checksum_algorithm=checksum_algorithm, checksum_type=checksum_type,
         )  # fmt: skip
         return self.catalog.create_upload(new)
 
@@ -65,8 +67,9 @@ class Multipart(Commits):
         Raises as `vault.uploads.choose_parts`."""
         parts = choose_parts(self.catalog.parts(upload.upload_id), listed, self._min_part)
         place, key = self._place(upload.dataset_id), self._upload_key(upload)
-        metadata = open_metadata(place, key, upload.upload_id, upload.sealed_metadata)
-        subject = Subject("version", upload.version_id, upload.version_id, upload.key, upload.content_type, metadata)
+        metadata, tags = open_metadata(place, key, upload.upload_id, upload.sealed_metadata)
+        version_id = upload.version_id
+        subject = Subject("version", version_id, version_id, upload.key, upload.content_type, metadata, tags=tags)
         name = new_manifest_name()
         self.catalog.add_bodies([(name.manifest_id, name.store_key, upload.upload_id)], upload.dataset_id)
         sealed = SealedVersion(

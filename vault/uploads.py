@@ -45,23 +45,28 @@ def _metadata_context(place: Place, upload_id: str) -> bytes:
     return BodyContext(place.tenant, place.zone, place.dataset_id, upload_id, 0).encode()
 
 
-def seal_metadata(place: Place, object_key: bytes, upload_id: str, metadata: Mapping[str, str]) -> bytes:
-    """User metadata waits for the manifest sealed: names and values are data too."""
+def seal_metadata(
+    place: Place, object_key: bytes, upload_id: str, metadata: Mapping[str, str], tags: Mapping[str, str]
+) -> bytes:
+    """User metadata and tags wait for the manifest sealed: names and values are data too."""
     sealer = BodySealer(body_key(object_key, upload_id, 0), _metadata_context(place, upload_id))
-    plain = json.dumps(dict(metadata), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    waiting = {"metadata": dict(metadata), "tags": dict(tags)}
+    plain = json.dumps(waiting, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return b"".join((sealer.header, sealer.update(plain), sealer.finalize()))
 
 
-def open_metadata(place: Place, object_key: bytes, upload_id: str, sealed: bytes) -> dict[str, str]:
-    """Raises Malformed as `BodyOpener` does."""
+def open_metadata(
+    place: Place, object_key: bytes, upload_id: str, sealed: bytes
+) -> tuple[dict[str, str], dict[str, str]]:
+    """User metadata and tags. Raises Malformed as `BodyOpener` does."""
     opener = BodyOpener(
         body_key(object_key, upload_id, 0), _metadata_context(place, upload_id), sealed[:HEADER], len(sealed)
     )
     plain = b"".join(opener.stream(0, opener.plain_length, lambda at, length: sealed[at : at + length]))
     found = json.loads(plain)
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or set(found) != {"metadata", "tags"}:
         raise Malformed("upload.metadata")
-    return found
+    return found["metadata"], found["tags"]
 
 
 class PartWriter:

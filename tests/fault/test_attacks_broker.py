@@ -1,10 +1,12 @@
 """A front worker that was taken over: it has the catalog, the broker's front socket, and no attested session."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.s3.ports import CompletedPart
 from tests.fakes.gateway_world import CSV, GatewayWorld
 from vault.broker.methods import Role, call
 from vault.broker.protocol import encode_bytes
@@ -26,11 +28,11 @@ def upload(world: GatewayWorld, *, finish: str) -> str:
     async def part() -> str:
         async with front.open_part(world.steward, ref, upload_id, 1, "req") as opened:
             await opened.write(CSV)
-            return await opened.commit()
+            return (await opened.commit()).etag
 
     etag = world.run(part())
     if finish == "complete":
-        world.run(front.complete_upload(world.steward, ref, upload_id, [(1, etag)], None, "req"))
+        world.run(front.complete_upload(world.steward, ref, upload_id, [CompletedPart(1, etag)], None, "req"))
     else:
         world.run(front.abort_upload(world.steward, ref, upload_id, "req"))
     return upload_id
@@ -57,10 +59,11 @@ def test_a_repeated_complete_answers_as_before(world: GatewayWorld) -> None:
     row = world.catalog.find_upload(world.dataset.dataset_id, upload_id)
     assert row is not None
     assert row.completed is not None
-    again = world.run(world.front.complete_upload(
-        world.steward, world.ref("parts.csv"), upload_id, [(1, "anything")], None, "req"
-    ))  # fmt: skip
+    ref, same = world.ref("parts.csv"), [CompletedPart(1, hashlib.md5(CSV).hexdigest())]
+    again = world.run(world.front.complete_upload(world.steward, ref, upload_id, same, None, "req"))
     assert again.etag == row.completed["etag"]
+    other = world.front.complete_upload(world.steward, ref, upload_id, [CompletedPart(1, "anything")], None, "req")
+    assert world.refused(other).code == "NoSuchUpload"
 
 
 @pytest.mark.parametrize("method", ["builder_unwrap", "pseudonym_key", "record_refusal", "_seal", "__init__"])

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.identity.principal import Principal
-from gateway.s3.ports import Listing
+from gateway.s3.ports import CompletedPart, Listing
 from tests.fakes.gateway_world import CSV, GENESIS, GatewayWorld
 
 CANARY = "ada.lovelace@example.com"
@@ -145,16 +145,16 @@ def test_parts_of_a_run_that_read_raw_are_not_completed_by_one_that_did_not(worl
     async def part(who: Principal) -> str:
         async with front.open_part(who, ref, upload_id, 1, "req") as opened:
             await opened.write(LAUNDERED)
-            return await opened.commit()
+            return (await opened.commit()).etag
 
     etag = world.run(part(dirty))
     for call in (
-        front.complete_upload(clean, ref, upload_id, [(1, etag)], None, "req"),
+        front.complete_upload(clean, ref, upload_id, [CompletedPart(1, etag)], None, "req"),
         front.abort_upload(clean, ref, upload_id, "req"),
         front.list_parts(clean, ref, upload_id, after=0, limit=10),
         part(clean),
     ):
         assert world.refused(call).code == "NoSuchUpload"
     assert world.find("parts.csv") is None
-    world.run(front.complete_upload(dirty, ref, upload_id, [(1, etag)], None, "req"))
+    world.run(front.complete_upload(dirty, ref, upload_id, [CompletedPart(1, etag)], None, "req"))
     assert world.read(world.analyst, "parts.csv").refusal.rule == "label.inherited"

@@ -10,6 +10,7 @@ does not hold.
 
 from typing import Self
 
+from vault.catalog.history import History
 from vault.catalog.key_requests import KeyRequests
 from vault.catalog.keys import Keys
 from vault.catalog.listing import Listing
@@ -24,7 +25,7 @@ from vault.catalog.zones import Zones
 
 
 class Catalog(
-    Views, Uploads, Listing, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, StoreRecordRows
+    Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, StoreRecordRows
 ):
     """See the sections, one file each, for the calls."""
 

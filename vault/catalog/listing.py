@@ -79,7 +79,7 @@ class Listing(Section):
         if limit <= 0:
             return ListPage((), (), False, None)
         low, inclusive = (prefix, True) if prefix > after else (after, False)
-        given = _rolled(after, prefix, delimiter)
+        given = rolled(after, prefix, delimiter)
         if given is not None and given == after:
             # The previous page ended with this common prefix: everything below it was answered by it.
             following = after_prefix(after)
@@ -106,7 +106,7 @@ class Listing(Section):
                     continue
                 if len(versions) + len(prefixes) == limit:
                     return ListPage(tuple(versions), tuple(prefixes), True, last)
-                current = _rolled(row.key, prefix, delimiter)
+                current = rolled(row.key, prefix, delimiter)
                 if current is None:
                     versions.append(row)
                     last = row.key
@@ -128,7 +128,7 @@ class Listing(Section):
         return self._all(VERSION, statement, dataset_id=dataset_id, low=low, limit=limit, **bound)
 
 
-def _rolled(key: str, prefix: str, delimiter: str) -> str | None:
+def rolled(key: str, prefix: str, delimiter: str) -> str | None:
     """The common prefix `key` falls under, or None."""
     if not delimiter or not key.startswith(prefix):
         return None

@@ -252,6 +252,8 @@ class UploadRow:
     wrapped: Json
     upload_wrapped: bytes
     completed: Json | None
+    checksum_algorithm: str
+    checksum_type: str
     created_at: int
 
 

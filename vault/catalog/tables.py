@@ -120,7 +120,7 @@ epoch_key = Table(
     Column("dataset_id", String(32), nullable=False),
     Column("key_class", String(8), nullable=False),       # raw | view
     Column("epoch", Integer, nullable=False),
-    # active | retired | disabled | pending-destruction | destroyed. What the provider says holds; this is what was asked.
+    # active | retired | disabled | pending-destruction | destroyed. What was asked; what the provider says holds.
     Column("state", String(24), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("state_at", BigInteger, nullable=False, server_default="0"),
@@ -221,8 +221,10 @@ object_version = Table(
 Index("object_version_latest", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
       unique=True, sqlite_where=object_version.c.is_latest.is_(True),
       postgresql_where=object_version.c.is_latest.is_(True))
+# A key's history: of living rows only, so that what was overwritten costs nobody anything.
 Index("object_version_key", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
-      object_version.c.sequence)
+      object_version.c.sequence, sqlite_where=object_version.c.state == "live",
+      postgresql_where=object_version.c.state == "live")
 # What LIST walks: a page costs its own rows, however many delete markers lie between them.
 Index("object_version_listed", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
       sqlite_where=and_(object_version.c.is_latest.is_(True), object_version.c.delete_marker.is_(False)),
@@ -262,13 +264,20 @@ body = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 Index("body_subject", body.c.tenant, body.c.subject)
+# Who names a body that was copied, its `body.subject` among them. A body without a row here has that one subject.
+body_share = Table(
+    "body_share", metadata, _tenant(),
+    Column("body_id", String(32), primary_key=True),
+    Column("subject", String(64), primary_key=True),      # a version
+)
+Index("body_share_subject", body_share.c.tenant, body_share.c.subject)
 Index("body_state", body.c.state, body.c.created_at)
 
 upload = Table(
     "upload", metadata, _tenant(),
     Column("dataset_id", String(32), primary_key=True),
     Column("upload_id", String(64), primary_key=True),
-    Column("key", Text, nullable=False),
+    Column("key", Text(collation="BINARY").with_variant(Text(collation="C"), "postgresql"), nullable=False),
     Column("version_id", String(32), nullable=False),     # reserved: the key wrap is bound to it
     Column("principal_id", String(32), nullable=False),
     Column("run_id", String(32), nullable=False),
@@ -278,8 +287,12 @@ upload = Table(
     Column("wrapped", Text, nullable=False),              # JSON: the object key as it will stand in the manifest
     Column("upload_wrapped", LargeBinary, nullable=False),  # the same key, openable for this upload only
     Column("completed", Text),                            # JSON result, so that a repeated Complete answers the same
+    Column("checksum_algorithm", String(16), nullable=False),  # as CreateMultipartUpload named it, or empty
+    Column("checksum_type", String(16), nullable=False),  # FULL_OBJECT | COMPOSITE | empty
     Column("created_at", BigInteger, nullable=False),
 )
+Index("upload_open", upload.c.tenant, upload.c.dataset_id, upload.c.key, upload.c.upload_id,
+      sqlite_where=upload.c.state == "open", postgresql_where=upload.c.state == "open")
 
 part = Table(
     "part", metadata, _tenant(),

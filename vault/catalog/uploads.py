@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete
+from sqlalchemy import Connection, and_, bindparam, delete, or_
 
+from vault.catalog.listing import after_prefix, rolled
 from vault.catalog.mapping import PART, UPLOAD
 from vault.catalog.rows import PartRow, UploadRow
-from vault.catalog.section import NewJob, same
+from vault.catalog.section import NewJob, literal, same
 from vault.catalog.tables import part, upload
 from vault.catalog.versions import Committed, NewVersion, NewView, Precondition, Versions
 from vault.envelope.wrap import WrappedKey
@@ -23,15 +24,21 @@ _PARTS = (
     .order_by(part.c.part_number)
     .limit(bindparam("limit"))
 )
-_OPEN = (
-    UPLOAD.select.where(same(upload, "dataset_id", "state"))
-    .where(upload.c.key >= bindparam("prefix"))
-    .order_by(upload.c.key, upload.c.created_at, upload.c.upload_id)
-    .limit(bindparam("limit"))
+_OF_WHOM = UPLOAD.select.where(
+    same(upload, "dataset_id", "principal_id"), upload.c.state == literal("open"), upload.c.key >= bindparam("prefix")
 )
+_IN_ORDER = (upload.c.key, upload.c.upload_id)
+_OPEN = _OF_WHOM.where(
+    or_(
+        upload.c.key > bindparam("after_key"),
+        and_(upload.c.key == bindparam("after_key"), upload.c.upload_id > bindparam("after_upload")),
+    )
+).order_by(*_IN_ORDER).limit(bindparam("limit"))
 _STALE = UPLOAD.select.where(same(upload, "state"), upload.c.created_at < bindparam("before")).limit(bindparam("limit"))
 _FORGET_PARTS = delete(part).where(part.c.tenant == bindparam("p_tenant"), part.c.upload_id == bindparam("p_upload"))
 MAX_PARTS = 10_000
+_BATCH = 256
+_LAST = "\U0010ffff"
 _GROUP_ID_BYTES = 16
 
 
@@ -47,6 +54,8 @@ class NewUpload:
     sealed_metadata: bytes
     wrapped: dict[str, Any]
     upload_wrapped: bytes
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
 
     def wraps(self) -> list[tuple[str, WrappedKey]]:
         """Both wraps of the object key by subject: of the version to be, and for this upload only."""
@@ -56,13 +65,23 @@ class NewUpload:
         return [(self.version_id, of_version), (f"{self.version_id}:{self.upload_id}", of_upload)]
 
 
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """Open uploads by (key, upload id); `limit` counted common prefixes too."""
+
+    uploads: tuple[UploadRow, ...]
+    common_prefixes: tuple[str, ...]
+    truncated: bool
+
+
 class Uploads(Versions):
     def create_upload(self, new: NewUpload) -> UploadRow:
         row = UploadRow(
             tenant=self.tenant, dataset_id=new.dataset_id, upload_id=new.upload_id, key=new.key,
             version_id=new.version_id, principal_id=new.principal_id, run_id=new.run_id, state="open",
             content_type=new.content_type, sealed_metadata=new.sealed_metadata, wrapped=new.wrapped,
-            upload_wrapped=new.upload_wrapped, completed=None, created_at=self._clock(),
+            upload_wrapped=new.upload_wrapped, completed=None,
+            checksum_algorithm=new.checksum_algorithm, checksum_type=new.checksum_type, created_at=self._clock(),
         )  # fmt: skip
         with self._database.write() as connection:
             self._locked_dataset(connection, new.dataset_id)
@@ -81,10 +100,38 @@ class Uploads(Versions):
             raise NotFound("upload", upload_id)
         return row
 
-    def uploads(self, dataset_id: str, prefix: str = "", limit: int = 1000) -> list[UploadRow]:
-        """Open ones, by key."""
-        found = self._all(UPLOAD, _OPEN, dataset_id=dataset_id, state="open", prefix=prefix, limit=limit)
-        return [row for row in found if row.key.startswith(prefix)]
+    def upload_page(
+        self, dataset_id: str, principal_id: str, *, prefix: str = "", delimiter: str = "", after_key: str = "",
+        after_upload: str = "", limit: int = 1000,
+    ) -> UploadPage:  # fmt: skip
+        """Open uploads of one principal after (`after_key`, `after_upload`), or after every upload of `after_key` where
+        `after_upload` is empty."""
+        uploads: list[UploadRow] = []
+        prefixes: list[str] = []
+        at, behind = after_key, after_upload or _LAST if after_key else ""
+        if delimiter and after_key and rolled(after_key, prefix, delimiter) == after_key:
+            at, behind = after_prefix(after_key) or _LAST, ""
+        while True:
+            wanted = min(_BATCH, limit - len(uploads) - len(prefixes) + 1)
+            found = self._all(
+                UPLOAD, _OPEN, dataset_id=dataset_id, principal_id=principal_id, prefix=prefix, after_key=at,
+                after_upload=behind, limit=wanted,
+            )  # fmt: skip
+            for row in found:
+                if not row.key.startswith(prefix):
+                    return UploadPage(tuple(uploads), tuple(prefixes), False)
+                group = rolled(row.key, prefix, delimiter)
+                if group is not None and prefixes and prefixes[-1] == group:
+                    continue
+                if len(uploads) + len(prefixes) == limit:
+                    return UploadPage(tuple(uploads), tuple(prefixes), True)
+                if group is None:
+                    uploads.append(row)
+                else:
+                    prefixes.append(group)
+            if len(found) < wanted:
+                return UploadPage(tuple(uploads), tuple(prefixes), False)
+            at, behind = found[-1].key, found[-1].upload_id
 
     def stale_uploads(self, before: int, limit: int = 100) -> list[UploadRow]:
         """Open since before `before` (ms): the sweeper aborts them."""

@@ -62,7 +62,7 @@ _SEQUENCE = (
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """S3's conditional writes, decided inside the commit. ETags unquoted; `if_none_match` is only ever "*"."""
+    """S3's conditional writes, decided inside the commit. ETags unquoted, or "*"."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -70,7 +70,7 @@ class Precondition:
     def check(self, latest: VersionRow | None) -> None:
         """Conflict("precondition") or, for If-Match on a key that is not there, NotFound("key")."""
         present = latest is not None and not latest.delete_marker
-        if self.if_none_match is not None and (self.if_none_match != "*" or present):
+        if latest is not None and present and self.if_none_match in {"*", latest.etag}:
             raise Conflict("precondition", "If-None-Match")
         if self.if_match is None:
             return
@@ -270,7 +270,7 @@ class Versions(Datasets, Bodies, Jobs, Keys):
                 return self._remove(connection, held, key, latest.version_id, run_id, record, expect)
             if sealed_markers and marker is None:
                 raise Conflict("version.marker", "versioning was switched on meanwhile")
-            if expect is not None and latest is not None and not latest.delete_marker:
+            if expect is not None and latest is not None:
                 expect.check(latest)
             row = self._marker(held, key, by, run_id, record, marker, latest)
             superseded = self._displace(connection, latest, row)

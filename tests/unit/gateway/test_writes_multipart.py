@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.identity.principal import Principal
-from gateway.s3.ports import WriteCondition, WriteDigests, Written
+from gateway.s3.ports import CompletedPart, WriteCondition, WriteDigests, Written
 from tests.fakes.doctrine import allowing
 from tests.fakes.gateway_world import CSV, GatewayWorld, random_bytes
 from tests.fakes.ledger import ledger_down
@@ -35,7 +35,7 @@ def part(
     async def send() -> str:
         async with world.front.open_part(who, world.ref(key, dataset), upload, number, "r") as opened:
             await opened.write(data)
-            return await opened.commit(check)
+            return (await opened.commit(check)).etag
 
     return world.run(send())
 
@@ -44,7 +44,8 @@ def complete(
     world: GatewayWorld, who: Principal, upload: str, parts: list[tuple[int, str]], key: str = "a.csv",
     dataset: str = "claims", condition: WriteCondition | None = None,
 ) -> Any:  # fmt: skip
-    return world.front.complete_upload(who, world.ref(key, dataset), upload, parts, condition, "r")
+    named = [CompletedPart(number, etag) for number, etag in parts]
+    return world.front.complete_upload(who, world.ref(key, dataset), upload, named, condition, "r")
 
 
 def test_parts_become_one_object(world: GatewayWorld) -> None:

@@ -1,4 +1,4 @@
-"""Migration 1 makes exactly the tables of `vault.catalog.tables`, and another `upgrade` changes nothing."""
+"""The migrations make exactly the tables of `vault.catalog.tables`, and another `upgrade` changes nothing."""
 
 from pathlib import Path
 

@@ -63,6 +63,20 @@ class Settings(BaseSettings):
     store_networks: str = Field("", description="address ranges (CIDR, by comma) of the store; empty = public, https")
     store_pins: str = Field("", description="SHA-256 (hex, by comma) of public keys the store's certificate may have")
 
+    key_provider: str = Field(
+        "", description="vault+https://HOST:8200/transit?location=…, awskms://REGION or pkcs11:/MODULE.so?token=…; "
+        "empty = files, embedded",
+    )  # fmt: skip
+    key_provider_ca: Path | None = Field(
+        None, description="PEM authorities an https key provider is checked against; empty = public"
+    )
+    key_credential_raw: Path | None = Field(
+        None, description="file with the provider's credential for raw keys; for broker and init only"
+    )
+    key_credential_view: Path | None = Field(
+        None, description="file with the provider's credential for view keys; for broker and init only"
+    )
+
     engine: Literal["regorus", "opa"] = Field("regorus", description="doctrine engine: embedded child or OPA server")
     opa_url: str = Field("http://127.0.0.1:8181", description="OPA server of engine=opa")
     doctrine_dir: Path | None = Field(None, description="doctrine bundle directory; empty = the shipped policies")

@@ -3,6 +3,7 @@
 import signal
 import threading
 
+from gateway.processes.providers import open_providers
 from gateway.processes.zone import now_ms, open_catalog
 from gateway.settings import Settings
 from lineage.errors import LineageError
@@ -16,16 +17,16 @@ from vault.broker.ports import PromiseFacts
 from vault.broker.server import BrokerServer
 from vault.broker.service import Broker, BrokerParts
 from vault.errors import Refused, Unavailable
-from vault.keys.local import LocalProvider
+from vault.keys.deadline import DeadlineProvider
 from vault.keys.provider import KeyClass
 from vault.keys.signing import ZoneSigner, verify_signature
 from vault.keys.zone_secrets import ZoneSecrets
 
 
 def run_broker(settings: Settings) -> int:
-    keys = settings.zone_dir / "keys"
-    raw, view = (LocalProvider.connect(keys, key_class) for key_class in (KeyClass.RAW, KeyClass.VIEW))
-    zone_secrets = ZoneSecrets(keys, raw)
+    providers = open_providers(settings)
+    raw, view = providers[KeyClass.RAW], providers[KeyClass.VIEW]
+    zone_secrets = ZoneSecrets(settings.zone_dir / "keys", DeadlineProvider(raw))
     public_key = ZoneSigner.load_or_create(settings.signing_key_path).public_key
     catalog = open_catalog(settings, zone_secrets.derived("catalog-mac"))
     ledger = SyncLedgerClient(settings.ledger_socket, settings.zone)

@@ -7,13 +7,13 @@ import secrets
 
 from gateway.identity.static_key import read_static_key
 from gateway.identity.tokens import static_secret
+from gateway.processes.providers import SETTING_UP_SECONDS, initialise_providers, open_providers
 from gateway.processes.zone import initialise_store, now_ms, private_directory
 from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
 from vault.catalog.seal import RowSeal
 from vault.keys.durable import create_durable
-from vault.keys.local import LocalProvider
 from vault.keys.provider import KeyClass
 from vault.keys.signing import ZoneSigner
 from vault.keys.zone_secrets import ZoneSecrets
@@ -32,9 +32,9 @@ def run_init(settings: Settings) -> int:
         settings.ledger_dir, settings.zone_dir / "decisions", settings.zone_dir / "tmp",
     ):  # fmt: skip
         private_directory(directory)  # each may be a mount
-    keys = settings.zone_dir / "keys"
-    LocalProvider.initialise(keys, settings.jurisdiction)  # changes nothing that is there; the folder may be a mount
-    zone_secrets = ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW))
+    initialise_providers(settings)
+    providers = open_providers(settings, seconds=SETTING_UP_SECONDS)
+    zone_secrets = ZoneSecrets(settings.zone_dir / "keys", providers[KeyClass.RAW])
     signer = ZoneSigner.load_or_create(settings.signing_key_path)
     initialise_store(settings)
     database = Database(settings.catalog_location)

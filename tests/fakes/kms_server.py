@@ -6,6 +6,7 @@ that is pending deletion neither encrypt nor decrypt. It knows no conditions and
 raw and view are two accounts in tests.
 """
 
+import io
 import json
 import os
 import subprocess
@@ -88,8 +89,10 @@ def _set_up(kms: KmsServer) -> None:
         role = connect("sts", **root).assume_role(
             RoleArn=f"arn:aws:iam::{account}:role/operator", RoleSessionName="set-up"
         )["Credentials"]
-        iam = connect("iam", endpoint_url=kms.url, region_name=kms.region, aws_access_key_id=role["AccessKeyId"],
-                      aws_secret_access_key=role["SecretAccessKey"], aws_session_token=role["SessionToken"])  # fmt: skip
+        iam = connect(
+            "iam", endpoint_url=kms.url, region_name=kms.region, aws_access_key_id=role["AccessKeyId"],
+            aws_secret_access_key=role["SecretAccessKey"], aws_session_token=role["SessionToken"],
+        )  # fmt: skip
         name = f"demesne-{key_class}"
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps({
@@ -114,8 +117,6 @@ class KeyStates:
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if operation in {"Encrypt", "Decrypt"}:
-            import io
-
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(body)
             code = _REFUSED.get(_state(str(json.loads(body).get("KeyId", ""))))

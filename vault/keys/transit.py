@@ -158,11 +158,14 @@ class TransitProvider:
         self._write(epoch_id, f"keys/{self._names.of(epoch_id)}/config", settings)
 
     def _use(self, operation: str, epoch_id: str, body: Document) -> Document:
+        path = f"{self._mount}/{operation}/{self._names.of(epoch_id)}"
         try:
-            return self._api.write(f"{self._mount}/{operation}/{self._names.of(epoch_id)}", body)
+            return self._api.write(path, body)
         except (BadRequest, NotFound):
             self._raise_for_state(epoch_id)
         except Refused as error:
+            # To encrypt under a key that is not there is to make one, which the policy does not allow.
+            refuse_unless_active(self.status(epoch_id).state, epoch_id)
             self._raise_other(error, epoch_id)
 
     def _raise_for_state(self, epoch_id: str) -> NoReturn:

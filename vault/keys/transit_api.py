@@ -40,14 +40,16 @@ class TransitApi:
 
     def __init__(
         self, url: str, credential: Path | None, *, ca: Path | None = None,
-        seconds: float = CALL_SECONDS, monotonic: Callable[[], float] = time.monotonic,
+        namespace: str | None = None, seconds: float = CALL_SECONDS, monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         session = requests.Session()
         session.trust_env = False
         session.verify = str(ca) if ca else True
         session.mount("https://", requests.adapters.HTTPAdapter(max_retries=0, pool_maxsize=16))
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=0, pool_maxsize=16))
-        self._http = RawAdapter(base_uri=url, session=session, allow_redirects=False, timeout=(seconds, seconds))
+        self._http = RawAdapter(
+            base_uri=url, session=session, allow_redirects=False, timeout=(seconds, seconds), namespace=namespace
+        )
         self._credential = credential
         self._seconds = seconds
         self._monotonic = monotonic

@@ -33,11 +33,16 @@ def dialled_pools(
             connection.close()
             raise
 
+    def stay(pool: Any, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        """A request without its redirects: botocore asks for none, and urllib3 still reads 303 as an order."""
+        base = secure if pool.scheme == "https" else plain
+        return base.urlopen(pool, method, url, *arguments, **options | {"redirect": False})
+
     dialled = type("DialledConnection", (plain.ConnectionCls,), {"_new_conn": open_plain})
     dialled_tls = type("DialledTLSConnection", (secure.ConnectionCls,), {"_new_conn": open_secure, "connect": connect})
     return {
-        "http": type("DialledPool", (plain,), {"ConnectionCls": dialled}),
-        "https": type("DialledTLSPool", (secure,), {"ConnectionCls": dialled_tls}),
+        "http": type("DialledPool", (plain,), {"ConnectionCls": dialled, "urlopen": stay}),
+        "https": type("DialledTLSPool", (secure,), {"ConnectionCls": dialled_tls, "urlopen": stay}),
     }
 
 

@@ -43,21 +43,25 @@ def _translated(key: str) -> Iterator[None]:
         raise named_failure(error.code, error.response.status, key) from error
     except (ServerError, InvalidResponseError) as error:
         raise Unavailable("store.io", f"{key}: {type(error).__name__}") from error
-    except (MinioException, HTTPError, ET.ParseError, UnicodeDecodeError, ValueError) as error:
+    except (ET.ParseError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise Unavailable("store.io", f"{key}: {type(error).__name__} in the answer") from error
+    except (MinioException, HTTPError) as error:
         raise Unavailable("store.unreachable", f"{key}: {type(error).__name__}") from error
 
 
 class _Direct(PoolManager):
     """Dialled connections; a redirect is a failure, an answer must keep coming."""
 
-    def __init__(self, dialer: Dialer, ca: str | None, silence: float) -> None:
+    def __init__(self, dialer: Dialer, ca: str | None, silence: float, attempts: int) -> None:
         context = create_urllib3_context()
         if ca is None:
             context.load_default_certs()
         else:
             context.load_verify_locations(ca)
-        retries = Retry(total=1, connect=0, redirect=False, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504),
-                        raise_on_status=False, allowed_methods=None)  # fmt: skip
+        retries = Retry(
+            total=attempts - 1, connect=0, redirect=False, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504),
+            raise_on_status=False, allowed_methods=None,
+        )  # fmt: skip
         super().__init__(
             timeout=Timeout(connect=CONNECT_SECONDS, read=silence), maxsize=64, retries=retries, ssl_context=context
         )
@@ -144,9 +148,19 @@ class MinioBucket:
         self._send("DELETE", key)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        with _translated(prefix):
-            for each in self._client.list_objects(self._name, prefix=prefix, recursive=True):
-                yield str(each.object_name)
+        # The library's own listing asks for the same page for ever where "there is more" comes without a token.
+        token = ""
+        while True:
+            query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+            answer = self._send("GET", None, query)
+            with _translated(prefix):
+                page = ET.fromstring(answer.data)  # noqa: S314
+            yield from (found.text or "" for found in page.iterfind("{*}Contents/{*}Key"))
+            if page.findtext("{*}IsTruncated") != "true":
+                return
+            if (following := page.findtext("{*}NextContinuationToken") or "") in {"", token}:
+                raise Unavailable("store.io", "a listing broke off: there is more, and no way to ask for it")
+            token = following
 
     def uploads(self) -> Iterator[Unfinished]:
         # MinIO lists the uploads of one key only, and ends unfinished ones itself after 24 hours.
@@ -250,12 +264,12 @@ class MinioStore(RemoteStore):
     def connect(
         cls, *, bucket: str, endpoint: str | None, region: str, access_key: str, secret_key: str,
         ca: Path | None = None, networks: tuple[Network, ...] = (), pins: tuple[str, ...] = (),
-        timeout: float = SILENCE_SECONDS, resolve: Resolve = system_resolve,
+        timeout: float = SILENCE_SECONDS, attempts: int = 2, resolve: Resolve = system_resolve,
     ) -> Self:  # fmt: skip
         """As `S3Store.connect`; an endpoint is needed."""
         where = parse_endpoint(endpoint or "")
         dialer = Dialer("store", [where], networks=networks, pins=pins, resolve=resolve)
-        direct = _Direct(dialer, readable_authorities(ca), timeout)
+        direct = _Direct(dialer, readable_authorities(ca), timeout, attempts)
         host = where.url.partition("://")[2]
 
         def client(**credentials: str) -> Minio:

@@ -52,6 +52,8 @@ def _translated(key: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise failure_of(error, key) from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # an answer without what every answer has
+        raise Unavailable("store.io", f"{key}: {type(error).__name__} in the answer") from error
 
 
 class _StreamedBody:
@@ -80,7 +82,7 @@ class S3Bucket:
     def head(self, key: str) -> Head:
         with _translated(key):
             found = self._client.head_object(Bucket=self._name, Key=key)
-        return Head(int(found["ContentLength"]), found.get("ETag"))
+            return Head(int(found["ContentLength"]), found.get("ETag"))
 
     def get(self, key: str, start: int, stop: int, etag: str | None) -> Ranged:
         condition = {} if etag is None else {"IfMatch": etag}
@@ -104,7 +106,7 @@ class S3Bucket:
             answer = self._client.upload_part(
                 Bucket=self._name, Key=key, UploadId=upload_id, PartNumber=number, Body=data
             )
-        return str(answer["ETag"])
+            return str(answer["ETag"])
 
     def complete(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
         named = [{"PartNumber": number, "ETag": etag} for number, etag in parts]
@@ -126,6 +128,8 @@ class S3Bucket:
         with _translated(prefix):
             for page in pages:
                 yield from (each["Key"] for each in page.get("Contents", ()))
+                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
+                    raise Unavailable("store.io", "a listing broke off: there is more, and no way to ask for it")
 
     def uploads(self) -> Iterator[Unfinished]:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name)
@@ -161,7 +165,7 @@ class S3Store(RemoteStore):
     def connect(
         cls, *, bucket: str, endpoint: str | None, region: str, access_key: str, secret_key: str,
         ca: Path | None = None, networks: tuple[Network, ...] = (), pins: tuple[str, ...] = (),
-        timeout: float = SILENCE_SECONDS, resolve: Resolve = system_resolve,
+        timeout: float = SILENCE_SECONDS, attempts: int = 2, resolve: Resolve = system_resolve,
     ) -> Self:  # fmt: skip
         """Makes no request. `ca`: PEM authorities an https endpoint is checked against; None: those the client ships.
         `networks`, `pins`: as `vault.endpoint.dialer.Dialer`. `timeout`: seconds of silence of a connection.
@@ -175,13 +179,15 @@ class S3Store(RemoteStore):
         verify = readable_authorities(ca) or True
         config = DIRECT.merge(Config(
             signature_version="s3v4", connect_timeout=CONNECT_SECONDS, read_timeout=timeout,
-            retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=64,
+            retries={"mode": "standard", "total_max_attempts": attempts}, max_pool_connections=64,
             s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ))  # fmt: skip
 
+        session = boto3.session.Session()
+
         def client(config: Config, **credentials: Any) -> Any:
-            made = boto3.session.Session().client(
+            made = session.client(
                 "s3", endpoint_url=where.url, region_name=region, config=config, verify=verify, **credentials
             )
             send_through(made, dialer, verify=verify, timeout=(CONNECT_SECONDS, timeout), connections=64)

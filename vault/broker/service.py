@@ -70,6 +70,7 @@ class Broker:
         self._session_seal = SessionSeal(
             parts.secrets.derived("session-seal"), tenant=parts.policy.tenant, zone=parts.policy.zone
         )
+        self._providers = providers
         self._hello = Hello(
             catalog_mac_key=parts.secrets.derived("catalog-mac"),
             token_key=parts.secrets.derived("token"),
@@ -235,6 +236,12 @@ class Broker:
             principal_id=issued.principal_id,
             purpose=issued.purpose,
             scope=tuple(issued.scope),
+    def key_location(self, key_class: str) -> ProviderLocation:
+        """Where the provider of this class says it is, asked now: for who decides whether the zone is open."""
+        if key_class not in set(KeyClass):
+            raise Refused("key.class", "raw or view")
+        return self._providers[KeyClass(key_class)].location()
+
             kind="attested",
             claims=claims,
             key_thumbprint=thumbprint,

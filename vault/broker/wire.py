@@ -120,6 +120,15 @@ def order_state_in(document: object) -> KeyOrderState:
 
 def key_in(value: object) -> SecretBytes:
     return SecretBytes(decode_bytes(value))
+def location_out(location: ProviderLocation) -> Document:
+    return {"observed": location.observed, "strength": location.strength, "target": location.target}
+
+
+def location_in(document: object) -> ProviderLocation:
+    observed, strength, target = fields(document, "observed", "strength", "target")
+    return ProviderLocation(text(observed), text(strength), text(target))
+
+
 
 
 def hello_out(hello: Hello) -> Document:

@@ -184,19 +184,34 @@ def build_input(
     run: RunFacts | None = None,
 ) -> dict[str, Any]:
     """The whole input document. `now` is RFC 3339 with milliseconds. Raises ValueError on a float or a huge integer."""
-    document = {
+    document = Document({
         "schema": SCHEMA, "now": now, "request": request.as_document(), "principal": principal.as_document(),
         "purpose": purpose, "session": session.as_document() if session else None,
         "dataset": dataset.as_document() if dataset else None, "object": object.as_document() if object else None,
         "zone": zone.as_document(), "run": run.as_document() if run else None,
-    }
+    })
     if session is not None:
         _whole_numbers(document["session"], "session")  # claims come from evidence: the only open part
     return document
 
 
+class Document(dict[str, Any]):
+    """A built input document. Encoded once: what the engine is asked and what is hashed and sealed are the same bytes.
+    Nobody changes it after it was built."""
+
+    encoded: bytes | None = None
+
+
 def encode(document: Any) -> bytes:
     """The document as both engines get it: compact JSON, UTF-8, NaN refused."""
+    if isinstance(document, Document):
+        if document.encoded is None:
+            document.encoded = _encode(document)
+        return document.encoded
+    return _encode(document)
+
+
+def _encode(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

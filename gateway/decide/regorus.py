@@ -7,17 +7,12 @@ question that it was asked is refused, the next one is answered.
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from gateway.decide import frames
 from gateway.decide.bundle import Bundle
+from gateway.decide.child import Child, Overtaken, start
 from gateway.decide.document import encode
 from gateway.decide.engine import (
     UNDEFINED,
@@ -29,28 +24,8 @@ from gateway.decide.engine import (
 )
 from gateway.decide.gate import probe
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
 _LOAD_SECONDS: Final = 20.0
-
-
-@dataclass(slots=True)
-class _Child:
-    process: subprocess.Popen[bytes]
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    def processor_seconds(self) -> float | None:
-        """Processor time it has used, None where the system does not say."""
-        try:
-            return time.clock_gettime((~self.process.pid << 3) | 2)  # CPUCLOCK_SCHED of that process
-        except OSError:
-            return None
-
-    def end(self) -> None:
-        """Kill and reap; never waits for a child that still computes."""
-        self.writer.close()
-        self.process.kill()
-        self.process.wait()
+_TRIES: Final = 3  # of a question that stood behind one that ended the child
 
 
 class Regorus:
@@ -66,7 +41,7 @@ class Regorus:
         self._patience = max(patience, deadline)
         self._command = command or (sys.executable, "-m", "gateway", "engine")
         self._bundle: Bundle | None = None
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._asking = asyncio.Lock()
         self._closed = False
         self.restarts = 0
@@ -97,10 +72,16 @@ class Regorus:
 
     async def evaluate(self, path: str, document: Any) -> Any | Undefined:
         """Value of a rule. Raises EngineTimeout, EngineFailed, EngineUnavailable."""
-        # Shielded: a caller that goes away must not leave half an answer in the pipe for the next one.
-        asking = asyncio.ensure_future(self._evaluate(path, document))
-        asking.add_done_callback(_retrieve)
-        return await asyncio.shield(asking)
+        question = _question(path, document)
+        for _ in range(_TRIES):
+            child = self._child
+            if child is None or child.lost:
+                child = await self._replaced()
+            try:
+                return _value(await child.ask(question, self._deadline, self._patience))
+            except Overtaken:
+                continue
+        raise EngineUnavailable("the engine child ends again and again")
 
     async def close(self) -> None:
         """End the child."""
@@ -109,85 +90,50 @@ class Regorus:
         if child is not None:
             child.end()
 
-    async def _evaluate(self, path: str, document: Any) -> Any | Undefined:
+    async def _replaced(self) -> Child:
+        """A child for the loaded bundle where the last one ended."""
         async with self._asking:
             if self._closed:
                 raise EngineUnavailable("closed")
-            if self._child is None:
+            if self._child is None or self._child.lost:
                 if self._bundle is None:
                     raise EngineUnavailable("no bundle")
+                if self._child is not None:
+                    self._child.end()
                 self._child = await self._start(self._bundle)
                 self.restarts += 1
-            child = self._child
-            try:
-                return await self._exchange(child, path, document, self._deadline)
-            except (EngineTimeout, EngineUnavailable):
-                self._child = None
-                child.end()
-                raise
+            return self._child
 
-    async def _start(self, bundle: Bundle) -> _Child:
-        ours, theirs = socket.socketpair()
-        try:
-            process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and the child's life hangs on this thread
-                self._command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=_ROOT,
-                env={"PATH": os.defpath}, close_fds=True,
-            )
-        except OSError as error:
-            ours.close()
-            raise EngineUnavailable(str(error)) from error
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        child = _Child(process, reader, writer)
+    async def _start(self, bundle: Bundle) -> Child:
+        child = await start(self._command)
         content = json.dumps({"modules": bundle.modules, "data": bundle.data}).encode()
         try:
-            kind, payload = await self._ask(child, frames.frame(frames.LOAD, content), _LOAD_SECONDS)
-        except (EngineTimeout, EngineUnavailable, asyncio.CancelledError):
+            kind, payload = await child.ask(frames.frame(frames.LOAD, content), _LOAD_SECONDS, self._patience)
+        except (EngineTimeout, EngineUnavailable, Overtaken, asyncio.CancelledError) as error:
             child.end()
+            if isinstance(error, Overtaken):
+                raise EngineUnavailable("the engine child has ended") from error
             raise
         if kind != frames.READY:
             child.end()
             raise BundleRefused(payload.decode(errors="replace"))
         return child
 
-    async def _exchange(self, child: _Child, path: str, document: Any, deadline: float) -> Any | Undefined:
-        question = frames.frame(frames.EVALUATE, path.encode() + b"\0" + encode(document))
-        kind, payload = await self._ask(child, question, deadline)
-        if kind == frames.VALUE:
-            return json.loads(payload)
-        if kind == frames.UNDEFINED:
-            return UNDEFINED
-        raise EngineFailed(payload.decode(errors="replace"))
-
-    async def _ask(self, child: _Child, question: bytes, deadline: float) -> tuple[int, bytes]:
-        used = child.processor_seconds()
-        answer = asyncio.ensure_future(_round_trip(child, question))
-        stop = time.monotonic() + max(self._patience, deadline)
-        wait = deadline
-        while True:
-            done, _ = await asyncio.wait({answer}, timeout=wait)
-            if done:
-                break
-            now = child.processor_seconds()
-            spent = deadline if used is None or now is None else now - used
-            if spent >= deadline or time.monotonic() >= stop:
-                answer.cancel()
-                raise EngineTimeout(f"{deadline * 1000:.0f} ms")
-            wait = max(0.005, deadline - spent)
+    async def _exchange(self, child: Child, path: str, document: Any, deadline: float) -> Any | Undefined:
         try:
-            return answer.result()
-        except (OSError, EOFError, ValueError) as error:
+            return _value(await child.ask(_question(path, document), deadline, self._patience))
+        except Overtaken as error:
             raise EngineUnavailable("the engine child has ended") from error
 
 
-async def _round_trip(child: _Child, question: bytes) -> tuple[int, bytes]:
-    child.writer.write(question)
-    await child.writer.drain()
-    length, kind = frames.parse_header(await child.reader.readexactly(frames.HEADER.size))
-    return kind, await child.reader.readexactly(length)
+def _question(path: str, document: Any) -> bytes:
+    return frames.frame(frames.EVALUATE, path.encode() + b"\0" + encode(document))
 
 
-def _retrieve(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+def _value(answer: tuple[int, bytes]) -> Any | Undefined:
+    kind, payload = answer
+    if kind == frames.VALUE:
+        return json.loads(payload)
+    if kind == frames.UNDEFINED:
+        return UNDEFINED
+    raise EngineFailed(payload.decode(errors="replace"))

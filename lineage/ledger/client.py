@@ -22,6 +22,7 @@ from lineage.ledger.shapes import check_entry
 
 BACKLOG = 20_000
 RETRY_SECONDS = 0.2
+LINGER_SECONDS = 0.02
 
 
 class Ledger(Protocol):
@@ -46,14 +47,14 @@ class LedgerClient:
         self._timeout = timeout
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
-        self._backlog: deque[Mapping[str, Any]] = deque()
+        self._backlog: deque[bytes] = deque()
         self._pump: asyncio.Task[None] | None = None
 
     async def append(self, entry: Mapping[str, Any], sealed: bytes = b"") -> Promise:
-        encoded = encode_entry(entry)
-        link = self._link
-        if link is None or link.lost:
-            link = await self._connect()
+        return await self._send(encode_entry(entry), sealed)
+
+    async def _send(self, encoded: bytes, sealed: bytes = b"") -> Promise:
+        link = await self._ready_link()
         answer = link.send(encoded, sealed)
         timer = link.loop.call_later(self._timeout, _expire, answer)
         try:
@@ -63,11 +64,11 @@ class LedgerClient:
         return Promise(self._zone, index, leaf_hash(encoded).hex(), at, signature)
 
     def append_later(self, entry: Mapping[str, Any]) -> None:
-        encode_entry(entry)
+        encoded = encode_entry(entry)
         check_entry(entry)  # a mistake in the entry is the caller's to see, now
         if len(self._backlog) >= BACKLOG:
             raise Unavailable("ledger.backlog", f"{BACKLOG} entries wait for the sequencer")
-        self._backlog.append(entry)
+        self._backlog.append(encoded)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._drain_backlog())
 
@@ -86,6 +87,10 @@ class LedgerClient:
         if self._link is not None:
             self._link.close()
 
+    async def _ready_link(self) -> "_Link":
+        link = self._link
+        return await self._connect() if link is None or link.lost else link
+
     async def _connect(self) -> "_Link":
         async with self._connecting:
             if self._link is not None and not self._link.lost:
@@ -100,13 +105,26 @@ class LedgerClient:
             return link
 
     async def _drain_backlog(self) -> None:
+        """What gathers within LINGER_SECONDS shares one commit of the sequencer with all its cost."""
         while self._backlog:
+            await asyncio.sleep(LINGER_SECONDS)
             batch = [self._backlog.popleft() for _ in range(min(len(self._backlog), 256))]
-            results = await asyncio.gather(*(self.append(entry) for entry in batch), return_exceptions=True)
-            unsent = [e for e, r in zip(batch, results, strict=True) if isinstance(r, Unavailable)]
+            unsent = await self._send_all(batch)
             if unsent:
                 self._backlog.extendleft(reversed(unsent))
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _send_all(self, batch: list[bytes]) -> list[bytes]:
+        """Those that are not durable for sure, and may be tried again."""
+        try:
+            link = await self._ready_link()
+        except Unavailable:
+            return batch
+        answers = [link.send(encoded, b"") for encoded in batch]
+        await asyncio.wait(answers, timeout=self._timeout)
+        for answer in answers:
+            _expire(answer)
+        return [e for e, answer in zip(batch, answers, strict=True) if isinstance(answer.exception(), Unavailable)]
 
 
 class _Link(asyncio.Protocol):

@@ -121,6 +121,30 @@ def test_many_callers_get_their_own_answers() -> None:
     run(scenario, Regorus(deadline=5.0))
 
 
+def test_only_the_slow_question_is_refused_and_those_behind_it_are_asked_again() -> None:
+    async def scenario(engine: Regorus) -> None:
+        slow = asyncio.ensure_future(engine.evaluate("demesne/main/slow", {"n": 1}))
+        await asyncio.sleep(0)
+        behind = [asyncio.ensure_future(engine.evaluate("demesne/main/decision", {"n": n})) for n in range(5)]
+        with pytest.raises(EngineTimeout):
+            await slow
+        assert [answer["asked"]["n"] for answer in await asyncio.gather(*behind)] == list(range(5))
+        assert engine.restarts == 1
+
+    run(scenario)
+
+
+def test_a_new_bundle_refuses_nobody_who_was_asking() -> None:
+    async def scenario(engine: Regorus) -> None:
+        asked = [asyncio.ensure_future(engine.evaluate("demesne/main/decision", {"n": n})) for n in range(50)]
+        await engine.load(bundle(MAIN + "\nmore := 1\n"))
+        asked += [asyncio.ensure_future(engine.evaluate("demesne/main/decision", {"n": 50}))]
+        assert [answer["asked"]["n"] for answer in await asyncio.gather(*asked)] == list(range(51))
+        assert engine.restarts == 0
+
+    run(scenario, Regorus(deadline=5.0))
+
+
 BAD = {
     "does not parse": "package demesne.main\n\ndecision := {",
     "allows the empty request": MAIN.replace('"allow": false', '"allow": true'),

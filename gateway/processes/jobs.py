@@ -28,6 +28,7 @@ from vault.broker.client import BrokerClient
 from vault.broker.types import Hello
 from vault.errors import Unavailable, VaultError
 from vault.keys.local import LocalWhereabouts
+from vault.keys.provider import KeyClass, ProviderLocation
 from vault.keys.signing import ZoneSigner, verify_signature
 from vault.objects import Vault
 from vault.residency import Located

@@ -19,6 +19,7 @@ from vault.envelope.wrap import WrappedKey
 from vault.errors import Unavailable
 from vault.keys.hierarchy import KeyScope
 from vault.keys.secrets import SecretBytes
+from vault.keys.provider import ProviderLocation
 
 ANSWER_SECONDS = 2.0  # above the broker's own 250 ms for its provider: it, not we, should say what is wrong
 _IDLE_CONNECTIONS = 8

@@ -25,7 +25,7 @@ from vault.envelope.wrap import WrappedKey
 from vault.errors import Conflict, Malformed, NotFound, Refused, VaultError
 from vault.keys.deadline import DeadlineProvider
 from vault.keys.hierarchy import KeyRing, KeyScope
-from vault.keys.provider import KeyClass, KeyProvider
+from vault.keys.provider import KeyClass, KeyProvider, ProviderLocation
 from vault.keys.secrets import SecretBytes
 from vault.keys.zone_secrets import ZoneSecrets
 

@@ -18,6 +18,7 @@ from vault.envelope.wrap import WrappedKey
 from vault.errors import Malformed
 from vault.keys.hierarchy import KeyScope
 from vault.keys.secrets import SecretBytes
+from vault.keys.provider import ProviderLocation
 
 Document = dict[str, Any]
 

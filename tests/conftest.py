@@ -23,6 +23,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--crash-seeds", type=int, default=QUICK_SEEDS, help="seeds of each crash test (make crash SEEDS=1000)"
     )
+    parser.addoption(
+        "--history-seconds", type=float, default=15.0, help="length of the recorded history (make history)"
+    )
+
+
+@pytest.fixture(scope="session")
+def history_seconds(request: pytest.FixtureRequest) -> float:
+    """For how long concurrent clients write and read."""
+    return float(request.config.getoption("--history-seconds"))
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.ready
 LOCKS  := requirements.lock requirements-bootstrap.lock
 SEEDS  ?= 50
+SECONDS ?= 600
 TARGET ?= files
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check bench crash lock clean
+.PHONY: help env demo dev test check bench crash history lock clean
 
 help: ## print the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -36,6 +37,9 @@ check: $(STAMP) ## ruff, mypy, import contracts, doctrine checks
 	@PYTHONPATH=.:sdk/src $(VENV)/bin/lint-imports
 	@PATH="$(CURDIR)/.bin:$(PATH)" $(VENV)/bin/demesne policy check
 	@PATH="$(CURDIR)/.bin:$(PATH)" sh scripts/check-doctrine
+
+history: $(STAMP) ## concurrent clients of two gateways, disturbed, for SECONDS=600; is there one order of it all?
+	@$(PY) -m pytest tests/e2e/test_two_gateways.py -q -s -p no:randomly -k history --history-seconds=$(SECONDS)
 
 bench: $(STAMP) ## measure; prints medians and ratios, writes benchmarks/out/*.json
 	@$(PY) -m benchmarks

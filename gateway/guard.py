@@ -25,6 +25,7 @@ from gateway.decide.document import Action, encode
 from gateway.directory import Directory
 from gateway.errors import Denied, GatewayError, NotFound, Unavailable
 from gateway.facts import Facts, FactsReader, decision_input
+from gateway.hops import Hops
 from gateway.identity.principal import Principal
 from gateway.ops.metrics import Metrics
 from gateway.plans import view_given
@@ -151,6 +152,8 @@ class Guard:
         """Run a synchronous vault call on the bounded executor, its failures translated once."""
         loop = asyncio.get_running_loop()
         try:
+            if isinstance(self.executor, Hops):
+                return await self.executor.hop(loop, partial(call, *args, **kwargs))
             return await loop.run_in_executor(self.executor, partial(call, *args, **kwargs))
         except VaultError as error:
             raise translate(error) from error

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from gateway.directory import read_directory
 from gateway.facts import FactsPolicy, FactsReader
 from gateway.front import Front
 from gateway.guard import Guard
+from gateway.hops import Hops
 from gateway.identity.holders import CatalogHolders
 from gateway.identity.lookup import DerivedKeyLookup
 from gateway.identity.sigv4 import Verifier
@@ -81,7 +82,7 @@ class Parts:
 
 
 async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> int:
-    executor = ThreadPoolExecutor(settings.read_threads, "vault")
+    executor = Hops(settings.read_threads, "vault")
     senders = ThreadPoolExecutor(settings.read_threads, "send")
     broker = BrokerClient(settings.broker_socket)
     hello = await asyncio.to_thread(hello_when_up, broker)
@@ -117,7 +118,7 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
 
 
 async def _build(
-    settings: Settings, executor: ThreadPoolExecutor, broker: BrokerClient, hello: Hello
+    settings: Settings, executor: Executor, broker: BrokerClient, hello: Hello
 ) -> Parts:
     """Everything a worker is made of, in one place and in order."""
     catalog = open_catalog(settings, hello.catalog_mac_key)

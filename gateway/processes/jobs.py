@@ -145,7 +145,6 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
         thread.join(3.0)
 
 
-def _sweep(vault: Vault) -> None:
 @dataclass(frozen=True)
 class _AskedOfTheBroker:
     """Where the keys of one class are: the broker has the credential, this process has not."""
@@ -163,5 +162,6 @@ def _key_providers(settings: Settings, broker: BrokerClient) -> list[Located]:
     return [Located("key-provider", _AskedOfTheBroker(broker, key_class)) for key_class in KeyClass]
 
 
+def _sweep(vault: Vault) -> None:
     while vault.sweep() == 100:
         pass

@@ -6,6 +6,7 @@ does the same thing twice harmlessly; an attestation, which consumes its nonce, 
 
 import socket
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -14,12 +15,12 @@ from typing import Any, Self
 
 from vault.broker import wire
 from vault.broker.protocol import Closed, answer_value, encode_bytes, receive_message, send_message
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, Promised
+from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Unavailable
 from vault.keys.hierarchy import KeyScope
-from vault.keys.secrets import SecretBytes
 from vault.keys.provider import ProviderLocation
+from vault.keys.secrets import SecretBytes
 
 ANSWER_SECONDS = 2.0  # above the broker's own 250 ms for its provider: it, not we, should say what is wrong
 _IDLE_CONNECTIONS = 8
@@ -51,6 +52,20 @@ class BrokerClient:
             "grant": wire.grant_out(grant),
         }
         return wire.key_in(self._call("unwrap", arguments))
+
+    def manifest_keys(
+        self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant, manifests: Sequence[tuple[str, int]],
+        copy_to: str | None = None,
+    ) -> ManifestKeys:  # fmt: skip
+        arguments = {
+            "scope": wire.scope_out(scope),
+            "subject": subject,
+            "wrapped": wire.wrapped_out(wrapped),
+            "grant": wire.grant_out(grant),
+            "manifests": wire.manifests_out(manifests),
+            "copy_to": copy_to,
+        }
+        return wire.manifest_keys_in(self._call("manifest_keys", arguments))
 
     def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> SecretBytes:
         arguments = {

@@ -51,6 +51,17 @@ def _unwrap(broker: KeyBroker, given: Arguments) -> Any:
     return encode_bytes(key)
 
 
+def _manifest_keys(broker: KeyBroker, given: Arguments) -> Any:
+    scope, subject, wrapped, grant, manifests, copy_to = wire.fields(
+        given, "scope", "subject", "wrapped", "grant", "manifests", "copy_to"
+    )
+    released = broker.manifest_keys(
+        wire.scope_in(scope), wire.text(subject), wire.wrapped_in(wrapped), wire.grant_in(grant),
+        wire.manifests_in(manifests), wire.text_or_none(copy_to),
+    )  # fmt: skip
+    return wire.manifest_keys_out(released)
+
+
 def _unwrap_upload(broker: KeyBroker, given: Arguments) -> Any:
     scope, subject, upload_id, wrapped = wire.fields(given, "scope", "subject", "upload_id", "upload_wrapped")
     key = broker.unwrap_upload(wire.scope_in(scope), wire.text(subject), wire.text(upload_id), decode_bytes(wrapped))
@@ -125,6 +136,7 @@ _METHODS: dict[str, Method] = {
     "hello": _hello,
     "generate": _generate,
     "unwrap": _unwrap,
+    "manifest_keys": _manifest_keys,
     "unwrap_upload": _unwrap_upload,
     "builder_unwrap": _builder_unwrap,
     "pseudonym_key": _pseudonym_key,
@@ -134,6 +146,7 @@ _METHODS: dict[str, Method] = {
     "key_approve": _key_approve,
     "key_cancel": _key_cancel,
     "key_step": _key_step,
+    "key_location": _key_location,
 }
 _ALLOWED: dict[Role, frozenset[str]] = {
     Role.FRONT: frozenset(
@@ -145,4 +158,3 @@ _ALLOWED: dict[Role, frozenset[str]] = {
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),
     Role.KEEPER: frozenset({"hello", "key_step", "key_location"}),
 }
-    "key_location": _key_location,

@@ -4,8 +4,9 @@ This class knows no socket; `vault.broker.server` puts it behind one, tests and 
 """
 
 import logging
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ from vault.broker.execution import Execution, ExecutionParts
 from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestSeal
 from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, VerifyPromise
 from vault.broker.sessions import SealedSession, SessionSeal
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, Promised
+from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
+from vault.envelope.derive import manifest_key
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Conflict, Malformed, NotFound, Refused, VaultError
 from vault.keys.deadline import DeadlineProvider
@@ -31,6 +33,8 @@ from vault.keys.zone_secrets import ZoneSecrets
 
 CHALLENGE_MS = 120_000
 MAX_SCOPE = 256
+MAX_MANIFESTS = 4
+_VERSION_ID = re.compile(r"[0-9a-f]{32}")
 _GROUP_ID_BYTES = 16
 _log = logging.getLogger("demesne.broker")
 
@@ -66,11 +70,11 @@ class Broker:
             KeyClass.RAW: DeadlineProvider(parts.provider_raw),
             KeyClass.VIEW: DeadlineProvider(parts.provider_view),
         }
+        self._providers = providers
         self._ring = KeyRing(providers, parts.catalog, parts.clock)
         self._session_seal = SessionSeal(
             parts.secrets.derived("session-seal"), tenant=parts.policy.tenant, zone=parts.policy.zone
         )
-        self._providers = providers
         self._hello = Hello(
             catalog_mac_key=parts.secrets.derived("catalog-mac"),
             token_key=parts.secrets.derived("token"),
@@ -108,6 +112,24 @@ class Broker:
         with self._recording("unwrap", scope, subject, session=grant.session_id):
             self._checks.check_release(scope, subject, grant)
             return self._ring.unwrap(scope, subject, wrapped)
+
+    def manifest_keys(
+        self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant, manifests: Sequence[tuple[str, int]],
+        copy_to: str | None = None,
+    ) -> ManifestKeys:  # fmt: skip
+        """Keys of manifests under a version's object key, (manifest id, generation) each, and of nothing else: with them
+        names are read and written, and no body opens. `copy_to` also wraps the object key for that new version."""
+        with self._recording("manifest_keys", scope, subject, session=grant.session_id):
+            self._checks.check_manifest_release(scope, subject, grant, copying=copy_to is not None)
+            if not 1 <= len(manifests) <= MAX_MANIFESTS:
+                raise Malformed("broker.field", f"1 to {MAX_MANIFESTS} manifests")
+            object_key = self._ring.unwrap(scope, subject, wrapped)
+            keys = tuple(SecretBytes(manifest_key(object_key, name, generation)) for name, generation in manifests)
+            if copy_to is None:
+                return ManifestKeys(keys)
+            if not _VERSION_ID.fullmatch(copy_to):
+                raise Refused("key.subject")
+            return ManifestKeys(keys, self._ring.wrap_anew(scope, copy_to, object_key))
 
     def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> SecretBytes:
         """The key of a multipart upload, between its parts and only while the upload is open."""
@@ -204,15 +226,21 @@ class Broker:
         with self._recording("key_cancel", None, request_id):
             return _told(self._administration.cancel(request_id, request_sha256, decision, entry))
 
-    def key_step(self, request_id: str) -> KeyOrderState:
+    def key_step(self, request_id: str, *, recorded: bool = False) -> KeyOrderState:
         """For the keeper's socket only: the next second of work on an approved order."""
         try:
-            return _told(self._execution.step(request_id))
+            return _told(self._execution.step(request_id, recorded=recorded))
         except Conflict:  # not yet, or somebody else: asked again in a moment, and no refusal to keep
             raise
         except (Refused, Malformed) as refusal:
             self.record_refusal("key_step", refusal, subject=request_id)
             raise
+
+    def key_location(self, key_class: str) -> ProviderLocation:
+        """Where the provider of this class says it is, asked now: for who decides whether the zone is open."""
+        if key_class not in set(KeyClass):
+            raise Refused("key.class", "raw or view")
+        return self._providers[KeyClass(key_class)].location()
 
     def _check_same_session(
         self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]
@@ -236,12 +264,6 @@ class Broker:
             principal_id=issued.principal_id,
             purpose=issued.purpose,
             scope=tuple(issued.scope),
-    def key_location(self, key_class: str) -> ProviderLocation:
-        """Where the provider of this class says it is, asked now: for who decides whether the zone is open."""
-        if key_class not in set(KeyClass):
-            raise Refused("key.class", "raw or view")
-        return self._providers[KeyClass(key_class)].location()
-
             kind="attested",
             claims=claims,
             key_thumbprint=thumbprint,

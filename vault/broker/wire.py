@@ -1,6 +1,6 @@
 """Both directions of every argument and answer of the broker, side by side. Closed: nothing missing, nothing more."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,13 +12,14 @@ from vault.broker.types import (
     Grant,
     Hello,
     KeyOrderState,
+    ManifestKeys,
     Promised,
 )
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Malformed
 from vault.keys.hierarchy import KeyScope
-from vault.keys.secrets import SecretBytes
 from vault.keys.provider import ProviderLocation
+from vault.keys.secrets import SecretBytes
 
 Document = dict[str, Any]
 
@@ -119,8 +120,6 @@ def order_state_in(document: object) -> KeyOrderState:
     )  # fmt: skip
 
 
-def key_in(value: object) -> SecretBytes:
-    return SecretBytes(decode_bytes(value))
 def location_out(location: ProviderLocation) -> Document:
     return {"observed": location.observed, "strength": location.strength, "target": location.target}
 
@@ -130,6 +129,8 @@ def location_in(document: object) -> ProviderLocation:
     return ProviderLocation(text(observed), text(strength), text(target))
 
 
+def key_in(value: object) -> SecretBytes:
+    return SecretBytes(decode_bytes(value))
 
 
 def hello_out(hello: Hello) -> Document:
@@ -161,6 +162,26 @@ def generated_out(generated: GeneratedKey) -> Document:
 def generated_in(document: object) -> GeneratedKey:
     object_key, wrapped, upload = fields(document, "object_key", "wrapped", "upload_wrapped")
     return GeneratedKey(key_in(object_key), wrapped_in(wrapped), None if upload is None else decode_bytes(upload))
+
+
+def manifests_out(manifests: Sequence[tuple[str, int]]) -> list[list[Any]]:
+    return [[name, generation] for name, generation in manifests]
+
+
+def manifests_in(document: object) -> list[tuple[str, int]]:
+    if not isinstance(document, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in document):
+        raise Malformed("broker.field", "a list of pairs expected")
+    return [(text(name), integer(generation)) for name, generation in document]
+
+
+def manifest_keys_out(released: ManifestKeys) -> Document:
+    wrapped = None if released.wrapped is None else wrapped_out(released.wrapped)
+    return {"keys": [encode_bytes(key) for key in released.keys], "wrapped": wrapped}
+
+
+def manifest_keys_in(document: object) -> ManifestKeys:
+    keys, wrapped = fields(document, "keys", "wrapped")
+    return ManifestKeys(tuple(key_in(key) for key in texts(keys)), None if wrapped is None else wrapped_in(wrapped))
 
 
 def challenge_out(challenge: Challenge) -> Document:

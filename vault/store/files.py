@@ -53,6 +53,8 @@ class FileWriter:
         self._size = 0
         try:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError as error:  # the place for writes is gone: a mount that is away, not an absent object
+            raise Unavailable("store.unmarked", str(root)) from error
         except OSError as error:
             _raise(error, key)
 

@@ -20,7 +20,7 @@ from vault.catalog.versions import NewView
 from vault.ref import DatasetRef
 
 KINDS = frozenset({"person", "workload", "service"})
-ROLES = frozenset({"steward", "analyst", "trainer", "auditor"})
+ROLES = frozenset({"steward", "analyst", "trainer", "auditor", "custodian"})
 
 
 class Registry:

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         None, description="file with the provider's credential for view keys; for broker and init only"
     )
 
+    key_destroy_days: int | None = Field(
+        None, ge=0, le=30, description="days between approval and destruction of an epoch key, 7 to 30; empty = 7 in "
+        "production, 0 (at once) in development",
+    )  # fmt: skip
+
     engine: Literal["regorus", "opa"] = Field("regorus", description="doctrine engine: embedded child or OPA server")
     opa_url: str = Field("http://127.0.0.1:8181", description="OPA server of engine=opa")
     doctrine_dir: Path | None = Field(None, description="doctrine bundle directory; empty = the shipped policies")
@@ -94,6 +99,19 @@ class Settings(BaseSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("set both DEMESNE_TLS_CERT and DEMESNE_TLS_KEY, or neither")
         return self
+
+    @model_validator(mode="after")
+    def _destruction_waits(self) -> Self:
+        days = self.key_destroy_days
+        if days is not None and days < 7 and not (days == 0 and self.posture == "development"):
+            raise ValueError("DEMESNE_KEY_DESTROY_DAYS is 7 to 30; 0 in a development posture only")
+        return self
+
+    @property
+    def destroy_days(self) -> int:
+        if self.key_destroy_days is not None:
+            return self.key_destroy_days
+        return 7 if self.posture == "production" else 0
 
     @property
     def zone_dir(self) -> Path:
@@ -133,6 +151,11 @@ class Settings(BaseSettings):
     def builder_socket(self) -> Path:
         """A folder of its own too: what a builder may open with a leased job, a front worker must not reach."""
         return self.run_dir / "builder" / "builder.sock"
+
+    @property
+    def keeper_socket(self) -> Path:
+        """The jobs process's: it carries out orders about keys, which front workers can only give."""
+        return self.run_dir / "keeper" / "keeper.sock"
 
     @property
     def ledger_socket(self) -> Path:

@@ -31,11 +31,31 @@ _BAD_REQUESTS: Final = {
     "attest.challenge": ("InvalidArgument", "scope: from 1 to 256 dataset names"),
     "broker.size": ("EntityTooLarge", "the evidence is larger than 64 KiB"),
 }
+_KEYS: Final[dict[str, tuple[type[GatewayError], str, str, str]]] = {
+    "key.same-person": (Denied, "AccessDenied", "Who asked cannot approve", "have another custodian approve"),
+    "key.request-expired": (Denied, "AccessDenied", "The order is too old", "give it again"),
+    "key.request-ended": (Conflict, "OperationAborted", "The order was cancelled", "give it again"),
+    "key.request-altered": (Denied, "AccessDenied", "This is not what was asked", "read the order again"),
+    "key.request-state": (Conflict, "OperationAborted", "The order is past that", "look at it with `key show`"),
+    "key.in-use": (Conflict, "KeyInUse", "Objects still open with this key", "`key rewrap` first, or `key shred`"),
+    "key.active": (Conflict, "KeyInUse", "New objects go to this key", "`key rotate` first"),
+    "key.state": (Conflict, "OperationAborted", "The key is past that", "see `key list`"),
+    "key.busy": (Conflict, "OperationAborted", "Another order about this dataset is carried out", "wait for it"),
+    "key.disabled": (Denied, "KeyDisabled", "The key is disabled", "a custodian enables it: `key enable`"),
+    "key.pending": (Denied, "KeyDisabled", "The key is to be destroyed", "cancel that: `key cancel`"),
+    "key.destroyed": (Denied, "KeyDestroyed", "The key was destroyed", "nothing brings this object back"),
+    "key.erased": (Denied, "KeyDestroyed", "The object was erased", "nothing brings this object back"),
+    "key.group-closed": (Unavailable, "SlowDown", "Keys of this dataset are being replaced", "try again"),
+}
 _LAPSED: Final = frozenset({"session.stale", "session.revoked", "session.expired"})
 
 
 def translate(error: vault_errors.VaultError) -> GatewayError:
     """The answer to `error`; rules of what failed verification begin with "integrity."."""
+    if error.reason in _KEYS:
+        kind, code, message, remedy = _KEYS[error.reason]
+        retry = RETRY_SECONDS if kind is Unavailable else None
+        return kind(code, message, rule=error.reason, remedy=remedy, retry_after=retry)
     if isinstance(error, vault_errors.NotFound) and error.reason not in _LOST:
         code, message = _ABSENT.get(error.reason, ("NoSuchKey", "No such object"))
         return NotFound(code, message, rule=error.reason)

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewContract, NewDataset, NewSession
 from gateway.api.caller import problem
+from gateway.api.dependencies import Caller, Limit, RequestId
+from gateway.api.keys import add_key_routes
 from gateway.api.records import AUDITING, Records
 from gateway.decide.authoring import explain
 from gateway.directory import Directory
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
+from gateway.keys import KeyOrders
 from gateway.record import rfc3339
 from gateway.registry import Registry
 from gateway.sessions import Sessions
@@ -34,21 +37,7 @@ class ApiParts:
     directory: Directory
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
     metrics: Callable[[], bytes]
-
-
-def caller(request: Request) -> Principal:
-    """The principal that `AuthenticatedApi` verified. There is no other way to get one here."""
-    principal: Principal = request.scope["principal"]
-    return principal
-
-
-def request_id(request: Request) -> str:
-    return str(request.scope["request_id"])
-
-
-Caller = Annotated[Principal, Depends(caller)]
-RequestId = Annotated[str, Depends(request_id)]
-Limit = Annotated[int, Query(ge=1)]
+    keys: KeyOrders
 
 
 def create_api(parts: ApiParts) -> FastAPI:
@@ -59,6 +48,7 @@ def create_api(parts: ApiParts) -> FastAPI:
     _datasets(app, parts)
     _sessions(app, parts)
     _records(app, parts)
+    add_key_routes(app, parts.keys)
     return app
 
 

@@ -49,3 +49,22 @@ class Declassification(Body):
     key: str
     name: str = Field(max_length=200)
     reason: str = Field(max_length=1000)
+
+
+class NewKeyOrder(Body):
+    """`versions`, `keys` and `prefix` name what a shredding erases; the other actions take a class, or epochs."""
+
+    dataset: str = Field(min_length=3, max_length=63)
+    action: Literal["rotate", "rewrap", "disable", "enable", "destroy", "shred"]
+    key_class: Literal["raw", "view"] | None = None
+    epochs: list[str] = Field(default_factory=list, max_length=64)
+    versions: list[str] = Field(default_factory=list, max_length=1000)
+    keys: list[str] = Field(default_factory=list, max_length=1000)
+    prefix: str | None = Field(None, max_length=1024)
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class KeyApproval(Body):
+    """The hash of the order as the approver read it: an order that was changed since has another one."""
+
+    request_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

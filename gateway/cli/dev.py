@@ -159,7 +159,8 @@ def _tell(zones: DevZones) -> None:
         [[z.name, z.jurisdiction, z.s3_endpoint, z.api_endpoint] for z in zones.zones],
     )  # fmt: skip
     credentials = json_module.loads(json_module.dumps(ready["credentials"]))
-    for role, does in (("steward", "registers and writes datasets"), ("analyst", "reads masked views")):
+    for role, does in (("steward", "registers and writes datasets"), ("analyst", "reads masked views"),
+                       ("custodian", "approves what is done with keys")):  # fmt: skip
         keys = credentials[role]
         typer.echo(f"\n{role} ({does}; region {ready['region']}):")
         typer.echo(f"  export AWS_ACCESS_KEY_ID={keys['access_key_id']}")

@@ -18,6 +18,7 @@ from vault.broker.server import BrokerServer
 from vault.broker.service import Broker, BrokerParts
 from vault.errors import Refused, Unavailable
 from vault.keys.deadline import DeadlineProvider
+from vault.keys.marks import LocalMarks
 from vault.keys.provider import KeyClass
 from vault.keys.signing import ZoneSigner, verify_signature
 from vault.keys.zone_secrets import ZoneSecrets
@@ -55,12 +56,14 @@ def run_broker(settings: Settings) -> int:
             # Sample evidence is admitted in development only; the doctrine and check 6 say so once more.
             verifiers=Verifiers({"sample": SampleVerifier()} if settings.posture == "development" else {}),
             verify_promise=verify_promise, ledger_public_key=public_key, record=record, clock=now_ms,
+            marks=LocalMarks(settings.zone_dir / "keys"), destroy_days=settings.destroy_days,
         )
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    sockets = {settings.broker_socket: Role.FRONT, settings.builder_socket: Role.BUILDER}
+    sockets = {settings.broker_socket: Role.FRONT, settings.builder_socket: Role.BUILDER,
+               settings.keeper_socket: Role.KEEPER}  # fmt: skip
     with BrokerServer(broker, sockets) as server:
         server.serve_until(stop)
     return 0

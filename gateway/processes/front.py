@@ -32,6 +32,7 @@ from gateway.identity.holders import CatalogHolders
 from gateway.identity.lookup import DerivedKeyLookup
 from gateway.identity.sigv4 import Verifier
 from gateway.identity.static_key import read_static_key
+from gateway.keys import KeyOrders
 from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
@@ -176,7 +177,7 @@ async def _build(
             guard=guard, registry=registry, sessions=sessions,
             records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
             directory=directory, readiness=readiness(facts, doctrine, lambda: _answers(settings)),
-            metrics=metrics.render,
+            metrics=metrics.render, keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
         )
     )  # fmt: skip
     s3_app = S3App(

@@ -1,4 +1,4 @@
-"""Set a zone up: directories, provider keys, catalog, store marker, and the first two principals. Safe to repeat."""
+"""Set a zone up: directories, provider keys, catalog, store marker, and the first principals. Safe to repeat."""
 
 import hashlib
 import hmac
@@ -21,15 +21,17 @@ from vault.keys.zone_secrets import ZoneSecrets
 FIRST = {
     "steward": ("service", ("steward",), "stewardship"),
     "analyst": ("person", ("analyst",), "analytics"),
+    "custodian": ("person", ("custodian",), "custody"),
 }
 GENESIS = "0" * 32  # the record of rows older than the ledger
 
 
 def run_init(settings: Settings) -> int:
-    """Prints {"steward": {"access_key_id", "secret_access_key"}, "analyst": {…}} on standard output."""
+    """Prints {"steward": {"access_key_id", "secret_access_key"}, "analyst": {…}, …} on standard output."""
     for directory in (
-        settings.zone_dir, settings.run_dir, settings.builder_socket.parent, settings.signing_key_path.parent,
-        settings.ledger_dir, settings.zone_dir / "decisions", settings.zone_dir / "tmp",
+        settings.zone_dir, settings.run_dir, settings.builder_socket.parent, settings.keeper_socket.parent,
+        settings.signing_key_path.parent, settings.ledger_dir, settings.zone_dir / "decisions",
+        settings.zone_dir / "tmp",
     ):  # fmt: skip
         private_directory(directory)  # each may be a mount
     initialise_providers(settings)

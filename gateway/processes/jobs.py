@@ -13,6 +13,7 @@ import uvloop
 
 from gateway.directory import read_directory
 from gateway.jobs.duty import Duty, DutyThread
+from gateway.jobs.keeper import Keeper
 from gateway.jobs.projection import Projection
 from gateway.jobs.reconcile import Reconciler
 from gateway.jobs.residency import ResidencyCheck
@@ -37,6 +38,8 @@ from vault.store.store import Store
 SWEEP_SECONDS = 300.0
 PROJECT_SECONDS = 0.5
 RECONCILE_SECONDS = 10.0
+KEEP_SECONDS = 1.0
+KEEPER_SECONDS = 30.0  # a step of an order about keys is many calls of the provider, not one
 log = structlog.get_logger("jobs")
 
 
@@ -46,7 +49,8 @@ def run_jobs(settings: Settings) -> int:
     locations = read_directory(settings.directory_file, settings.directory_key).locations
     store = open_store(settings)
     stop = threading.Event()
-    duties = threading.Thread(target=_duties, args=(settings, locations, store, stop), name="duties", daemon=True)
+    given = (settings, locations, store, signer, stop)
+    duties = threading.Thread(target=_duties, args=given, name="duties", daemon=True)
 
     async def sequence() -> None:
         ending = asyncio.Event()
@@ -93,7 +97,9 @@ def _hello(broker: BrokerClient, stop: threading.Event) -> Hello | None:
     return None
 
 
-def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop: threading.Event) -> None:
+def _duties(
+    settings: Settings, locations: Mapping[str, str], store: Store, signer: ZoneSigner, stop: threading.Event
+) -> None:
     broker = BrokerClient(settings.broker_socket)
     hello = _hello(broker, stop)
     if hello is None:
@@ -103,8 +109,12 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
     recorder = Recorder(settings.tenant, settings.zone, hello.record_hash_key)
 
     def append(entry: Entry) -> None:
+        appended(entry)
+
+    def appended(entry: Entry) -> int:
+        """The index it has in the ledger."""
         try:
-            ledger.append(entry)
+            return ledger.append(entry).index
         except LineageError as error:
             raise Unavailable("ledger", error.reason) from error
 
@@ -117,6 +127,10 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
         settings.ledger_dir, settings.lineage_graph, settings.zone_dir / "openlineage.jsonl", catalog, settings.zone
     )
     reconciler = Reconciler(catalog, settings.zone, recorder, append, projection.knows, now_ms)
+    keeper = Keeper(
+        vault, catalog, BrokerClient(settings.keeper_socket, answer_seconds=KEEPER_SECONDS), appended, recorder,
+        signer.sign, now_ms, settings.zone,
+    )  # fmt: skip
     projecting = threading.Lock()  # one connection to the graph
 
     def project() -> None:
@@ -135,6 +149,7 @@ def _duties(settings: Settings, locations: Mapping[str, str], store: Store, stop
             # Each gateway answers questions of lineage from a graph of its own.
             Duty("outbox", PROJECT_SECONDS, project, shared=False),
             Duty("reconcile", RECONCILE_SECONDS, reconcile),
+            Duty("keys", KEEP_SECONDS, keeper),
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
         )
     ]

@@ -66,9 +66,13 @@ class Execution:
         result = self._rotate(row, scope) if order.action == ROTATE else self._switch(row, order, scope)
         return self._change(row, state=states.DONE, result=result)
 
-    def step(self, request_id: str) -> RequestFacts:
+    def step(self, request_id: str, *, recorded: bool = False) -> RequestFacts:
         """Go on with an approved request for at most about a second. Refused("key.request-…"), Conflict, Unavailable:
-        nothing is lost, the next call goes on where this one stopped."""
+        nothing is lost, the next call goes on where this one stopped.
+
+        A shredding stops before the old keys are destroyed, until the caller says that it has `recorded` in the store
+        what was moved: from then on the old records open nothing.
+        """
         row: RequestFacts | None = self._catalog.find_key_request(request_id)
         if row is None or row.request_id != request_id:
             raise NotFound("key.request")
@@ -84,10 +88,9 @@ class Execution:
         if order.action in _AT_ONCE:
             return self.at_once(row, order)
         until = self._clock() + STEP_MS
-        while row.state in _OPEN_STATES and self._clock() >= row.execute_at:
-            before = row
+        while row.state in _OPEN_STATES and self._clock() >= row.execute_at and (recorded or row.step != "erased"):
             row = self._next(row, order)
-            if row is before or self._clock() >= until:
+            if self._clock() >= until:
                 break
         return row
 
@@ -173,7 +176,7 @@ class Execution:
         epoch_id = str(row.plan["epoch"])
         if self._rewrapper.groups(scope, epoch_id):
             self._progress(row, self._left(scope, epoch_id))
-            return self._same(row)
+            return row
         self._effect(row, "after", [epoch_id], REWRAP)
         return self._change(row, state=states.DONE, result={"epoch_id": epoch_id})
 
@@ -198,12 +201,12 @@ class Execution:
             return self._change(row, state=states.WAITING, step="scheduled", execute_at=until)
         return self._destroyed(row, scope, order.epochs)
 
-    def _destroyed(self, row: RequestFacts, scope: KeyScope, epochs: Iterable[str], **more: Any) -> RequestFacts:
+    def _destroyed(self, row: RequestFacts, scope: KeyScope, epochs: Iterable[str]) -> RequestFacts:
         """Order the destruction of every one; done when the provider says that all are gone."""
         named = list(epochs)
         self._effect(row, "before", named, DESTROY)
         said = {epoch_id: self._destroy_one(scope, epoch_id) for epoch_id in named}
-        return self._finished(row, said, more)
+        return self._finished(row, said, {})
 
     def _destroy_one(self, scope: KeyScope, epoch_id: str) -> dict[str, Any]:
         provider = self._ring.provider(scope)
@@ -278,7 +281,7 @@ class Execution:
         for name, each in row.plan["classes"].items():
             for group_id in each["groups"]:
                 if self._rewrapper.members(self._scope(order, name), group_id, leaving):
-                    return self._same(row)
+                    return row
         return self._change(row, step="left")
 
     def _rewrap_rest(self, row: RequestFacts, order: Order) -> RequestFacts:
@@ -286,7 +289,7 @@ class Execution:
             scope = self._scope(order, name)
             if self._rewrapper.groups(scope, each["epoch"]):
                 self._progress(row, self._left(scope, each["epoch"]))
-                return self._same(row)
+                return row
         return self._change(row, step="rewrapped")
 
     def _erase(self, row: RequestFacts, _order: Order) -> RequestFacts:
@@ -315,10 +318,6 @@ class Execution:
 
     def _progress(self, row: RequestFacts, progress: Mapping[str, Any]) -> None:
         self._catalog.key_progress(row.request_id, progress)
-
-    def _same(self, row: RequestFacts) -> RequestFacts:
-        """Not the same object: there is more to do in this step."""
-        return replace(row)  # type: ignore[type-var]
 
     def _change(self, row: RequestFacts, **changes: Any) -> RequestFacts:
         changed: RequestFacts = replace(row, **changes)  # type: ignore[type-var]

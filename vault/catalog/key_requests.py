@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, exists, literal_column, update
 
 from vault.catalog.mapping import ERASURE, KEY_REQUEST, to_json
 from vault.catalog.rows import ErasureRow, KeyRequestRow
-from vault.catalog.section import Section, same
+from vault.catalog.section import Section, literal, same
 from vault.catalog.tables import erasure, key_request
 from vault.errors import Conflict, NotFound
 
@@ -30,6 +30,13 @@ _PROGRESS = (
     .where(key_request.c.tenant == bindparam("r_tenant"), key_request.c.request_id == bindparam("r_id"))
     .values(progress=bindparam("r_progress"), updated_at=bindparam("r_now"))
 )
+_CERTIFIED = exists(literal_column("1")).where(
+    erasure.c.tenant == key_request.c.tenant, erasure.c.request_id == key_request.c.request_id,
+    erasure.c.state == literal("destroyed"),
+)  # fmt: skip
+_UNCERTIFIED = KEY_REQUEST.select.where(
+    same(key_request), key_request.c.state == literal("done"), key_request.c.action == literal("shred"), ~_CERTIFIED
+).order_by(key_request.c.created_at)
 _ERASURE = ERASURE.select.where(same(erasure, "request_id"))
 _ERASURES = ERASURE.select.where(same(erasure, "dataset_id")).order_by(erasure.c.created_at.desc())
 _PENDING = ERASURE.select.where(same(erasure, "state")).order_by(erasure.c.created_at)
@@ -83,6 +90,10 @@ class KeyRequests(Section):
         with self._database.write() as connection:
             found = self._within(connection, ERASURE, _ERASURE, request_id=row.request_id)
             (self._insert if found is None else self._replace)(connection, ERASURE, row)
+
+    def uncertified(self) -> list[KeyRequestRow]:
+        """Shreddings that are done and have no certificate that says so."""
+        return self._all(KEY_REQUEST, _UNCERTIFIED)
 
     def find_erasure(self, request_id: str) -> ErasureRow | None:
         return self._find(ERASURE, _ERASURE, request_id=request_id)

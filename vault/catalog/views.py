@@ -23,6 +23,7 @@ _BY_ID = VIEW.select.where(same(view, "view_id"))
 _OF_VERSIONS = VIEW.select.where(
     same(view, "plan_id"), view.c.version_id.in_(bindparam("version_ids", expanding=True))
 )
+_ANY_OF_VERSIONS = VIEW.select.where(same(view), view.c.version_id.in_(bindparam("version_ids", expanding=True)))
 _OF_DATASET = VIEW.select.where(same(view, "dataset_id")).order_by(view.c.created_at, view.c.view_id)
 _WITHOUT = (
     VERSION.select.outerjoin(
@@ -111,6 +112,17 @@ class Views(Versions):
     def views(self, dataset_id: str) -> list[ViewRow]:
         return self._all(VIEW, _OF_DATASET, dataset_id=dataset_id)
 
+    def views_of_versions(self, dataset_id: str, version_ids: Sequence[str]) -> list[str]:
+        """Ids of every view of these versions, whatever their state."""
+        found: list[str] = []
+        for at in range(0, len(version_ids), 500):
+            page = list(version_ids[at : at + 500])
+            found += [
+                row.view_id for row in self._all(VIEW, _ANY_OF_VERSIONS, version_ids=page)
+                if row.dataset_id == dataset_id
+            ]  # fmt: skip
+        return found
+
     def versions_without_view(self, dataset_id: str, plan_id: str, limit: int = 1000) -> list[VersionRow]:
         """What a backfill has still to queue for this plan."""
         return self._all(VERSION, _WITHOUT, dataset_id=dataset_id, plan_id=plan_id, limit=limit)
@@ -157,6 +169,7 @@ class Views(Versions):
                 self.tenant, made.manifest_id, made.generation, row.dataset_id, row.view_id, made.sha256,
                 made.store_key, now, record,
             ))  # fmt: skip
+            self._hold_wrap(connection, row.dataset_id, row.view_id, made.wrapped)
             self._make_live(connection, ready.bodies, row.view_id)
             if ready.columns is not None:
                 described = ExtentRow(self.tenant, row.view_id, row.dataset_id, ready.columns, record)

@@ -17,6 +17,7 @@ from gateway.identity.errors import Unauthenticated
 from gateway.identity.lookup import SecretKey
 from gateway.identity.principal import Principal
 from gateway.identity.sigv4 import Verifier
+from gateway.keys import KeyOrders
 from gateway.ops.health import readiness
 from lineage.errors import Unavailable as LedgerUnavailable
 from lineage.graph import GraphWriter
@@ -55,7 +56,7 @@ class Api:
         self.app = create_api(ApiParts(
             guard=world.guard, registry=world.registry, sessions=world.sessions, records=records,
             directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
-            metrics=world.metrics.render,
+            metrics=world.metrics.render, keys=KeyOrders(world.guard, world.catalog, world.broker, tenant="main"),
         ))  # fmt: skip
         verifier = Verifier(self, region="de", service="demesne", clock=time.time)
         self.front = AuthenticatedApi(self.app, verifier, self.refused.append)

@@ -56,6 +56,9 @@ class Recorder:
             known = self._principals[principal_id] = record_hash(self._key, "principal", principal_id)
         return known
 
+    def object(self, key: str) -> str:
+        return record_hash(self._key, "object", key)
+
     def intent(
         self,
         decision: Decision,

@@ -28,6 +28,7 @@ from gateway.slabs import Slabs
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import DatasetRow, VersionRow
 from vault.catalog.section import NewJob
+from vault.catalog.versions import Deleted as CatalogDeleted
 from vault.catalog.versions import DeletePrecondition, NewView, Precondition
 from vault.objects import Vault
 from vault.ref import ObjectRef
@@ -118,6 +119,18 @@ class Writes:
         finally:
             await writing.abort()
 
+    async def _removed(self, admission: Admission, key: str, gone: CatalogDeleted) -> None:
+        """On record before anybody is told: a catalog rebuilt from a store into which somebody puts back what was
+        deleted must know, and so must one that was rolled back by a row."""
+        if gone.sequence is None:
+            return
+        guard, dataset = self.guard, here(admission)
+        await guard.append(guard.recorder.event(
+            "removal", guard.clock(), dataset_id=dataset.dataset_id, dataset=dataset.name,
+            object=guard.recorder.object(key), sequence=gone.sequence, marker=gone.marker_id,
+            version=None if gone.removed is None else gone.removed.version_id, intent=admission.decision_id,
+        ))  # fmt: skip
+
     async def delete(
         self, principal: Principal, ref: ObjectRef, request_id: str, condition: DeleteCondition | None = None
     ) -> Deleted:
@@ -129,6 +142,7 @@ class Writes:
             self.vault.delete, row, ref.key, by=principal.principal_id, run_id=admission.facts.run.run_id,
             record=admission.decision_id, version_id=ref.version_id, expect=_delete_precondition(condition),
         )  # fmt: skip
+        await self._removed(admission, ref.key, gone)
         shown = gone.version_id if row.versioning != "off" else None
         if shown is not None and gone.removed is not None and gone.removed.is_null:
             shown = "null"

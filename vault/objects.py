@@ -9,13 +9,14 @@ from vault.gets import Gets
 from vault.multipart import Multipart, SealedUpload
 from vault.puts import Puts
 from vault.reading import SealedReader
+from vault.sweeping import Sweeps
 from vault.uploads import PartWriter
 from vault.writing import Facts, PutWriter, SealedVersion
 
 __all__ = ["Facts", "PartWriter", "PutWriter", "SealedReader", "SealedUpload", "SealedVersion", "Vault"]
 
 
-class Vault(Puts, Multipart, Deletes, Gets):
+class Vault(Puts, Multipart, Deletes, Sweeps, Gets):
     """`Vault(store, catalog, broker, zone, clock)`; see the sections for the calls."""
 
     def sweep(

@@ -10,6 +10,7 @@ does not hold.
 
 from typing import Self
 
+from vault.catalog.durability import Durability
 from vault.catalog.history import History
 from vault.catalog.key_requests import KeyRequests
 from vault.catalog.keys import Keys
@@ -18,14 +19,13 @@ from vault.catalog.outlets import Outlets
 from vault.catalog.principals import Principals
 from vault.catalog.runs import Runs
 from vault.catalog.sessions import Sessions
-from vault.catalog.store_records import StoreRecordRows
 from vault.catalog.uploads import Uploads
 from vault.catalog.views import Views
 from vault.catalog.zones import Zones
 
 
 class Catalog(
-    Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, StoreRecordRows
+    Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability
 ):
     """See the sections, one file each, for the calls."""
 

@@ -272,6 +272,7 @@ body_share = Table(
 )
 Index("body_share_subject", body_share.c.tenant, body_share.c.subject)
 Index("body_state", body.c.state, body.c.created_at)
+Index("body_store_key", body.c.tenant, body.c.store_key)  # from a listing of the store back to who names it
 
 upload = Table(
     "upload", metadata, _tenant(),

@@ -174,6 +174,8 @@ class Deleted:
     version_id: str | None
     removed: VersionRow | None
     superseded: tuple[str, ...] = ()
+    sequence: int | None = None  # of the change; None where nothing changed
+    marker_id: str | None = None
 
 
 class Versions(Datasets, Bodies, Jobs, Keys):
@@ -280,7 +282,7 @@ class Versions(Datasets, Bodies, Jobs, Keys):
                 self._hold_wrap(connection, row.dataset_id, row.version_id, marker.manifest.wrapped)
                 self._make_live(connection, [(marker.manifest.manifest_id, marker.length)], row.version_id)
             self._advance(connection, held, {"markers": [row.version_id]}, run_id, record)
-        return Deleted(True, "null" if row.is_null else row.version_id, None, superseded)
+        return Deleted(True, "null" if row.is_null else row.version_id, None, superseded, row.sequence, row.version_id)
 
     def snapshots(self, dataset_id: str, after: int = 0, limit: int = 1000) -> list[SnapshotRow]:
         return self._all(SNAPSHOT, _SNAPSHOTS, dataset_id=dataset_id, after=after, limit=limit)
@@ -401,7 +403,7 @@ class Versions(Datasets, Bodies, Jobs, Keys):
             if newest is not None:
                 self._replace(connection, VERSION, replace(newest, is_latest=True))
         self._advance(connection, held, {"removed": [row.version_id]}, run_id, record)
-        return Deleted(row.delete_marker, version_id, row, superseded)
+        return Deleted(row.delete_marker, version_id, row, superseded, held.sequence + 1)
 
     def _queue(
         self, connection: Connection, row: VersionRow, jobs: Sequence[NewJob], views: Sequence[NewView]

@@ -208,7 +208,9 @@ class FileStore:
             _raise(error, key)
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        for directory, inner, names in os.walk(self._root):
+        # A prefix that names a directory is listed at that directory's cost, not the store's.
+        within = self._root / prefix.rpartition("/")[0]
+        for directory, inner, names in os.walk(within):
             inner[:] = [name for name in inner if not name.startswith(".")]
             for name in names:
                 key = (Path(directory) / name).relative_to(self._root).as_posix()

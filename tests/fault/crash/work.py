@@ -150,8 +150,6 @@ class Worker:
         ref = world.ref(upload.key, upload.dataset)
         listed = world.run(world.front.list_parts(world.steward, ref, op["upload_id"], after=0, limit=100)).parts
         parts: Any = [CompletedPart(part.number, part.etag) for part in listed]
-        if not hasattr(world.front, "copy_object"):
-            parts = [(part.number, part.etag) for part in listed]
         world.run(world.front.complete_upload(world.steward, ref, op["upload_id"], parts, None, "req"))
         return self._made({"key": upload.key, "dataset": upload.dataset})
 

@@ -21,3 +21,4 @@ def upgrade() -> None:
         sa.Column("written_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "name"),
     )
+    op.create_index("body_store_key", "body", ["tenant", "store_key"], unique=False)

@@ -167,9 +167,13 @@ def given_settings() -> dict[str, str]:
 
 
 def seen_by(role: str, env: dict[str, str]) -> dict[str, str]:
-    """`env` without what is not this role's: provider credentials are the broker's, the shared ledger the jobs'."""
-    hidden = () if role == "broker" else ("DEMESNE_KEY_", *_PROVIDERS)
-    withheld = hidden if role == "jobs" else (*hidden, "DEMESNE_LEDGER_URL")
+    """`env` without what is not this role's: provider credentials are the broker's, the shared ledger the jobs'.
+
+    The jobs process learns that keys are elsewhere, and asks the broker where."""
+    hidden = () if role == "broker" else ("DEMESNE_KEY_CREDENTIAL_", *_PROVIDERS)
+    withheld = hidden if role in {"broker", "jobs"} else (*hidden, "DEMESNE_KEY_")
+    if role != "jobs":
+        withheld = (*withheld, "DEMESNE_LEDGER_URL")
     return {name: value for name, value in env.items() if not name.startswith(withheld)}
 
 

@@ -71,12 +71,15 @@ def test_the_command_ends_with_two_and_a_sentence(tmp_path: Path) -> None:
 
 def test_no_role_is_given_what_is_not_its_own() -> None:
     names = (
-        "DEMESNE_ZONE", "DEMESNE_KEY_RAW_TOKEN", "DEMESNE_LEDGER_URL", "AWS_SECRET_ACCESS_KEY", "VAULT_TOKEN", "PATH"
-    )
+        "DEMESNE_ZONE", "DEMESNE_KEY_PROVIDER", "DEMESNE_KEY_CREDENTIAL_RAW", "DEMESNE_LEDGER_URL",
+        "AWS_SECRET_ACCESS_KEY", "VAULT_TOKEN", "PATH",
+    )  # fmt: skip
     env = dict.fromkeys(names, "x")
     assert set(seen_by("front", env)) == {"DEMESNE_ZONE", "PATH"}
     assert set(seen_by("builder", env)) == {"DEMESNE_ZONE", "PATH"}
-    assert set(seen_by("jobs", env)) == {"DEMESNE_ZONE", "PATH", "DEMESNE_LEDGER_URL"}
+    assert set(seen_by("jobs", env)) == {
+        "DEMESNE_ZONE", "PATH", "DEMESNE_LEDGER_URL", "DEMESNE_KEY_PROVIDER",
+    }  # fmt: skip
     assert set(seen_by("broker", env)) == set(env) - {"DEMESNE_LEDGER_URL"}
 
 

@@ -5,7 +5,7 @@ from vault.catalog.section import new_id
 from vault.catalog.versions import Deleted, DeletePrecondition, NewMarker
 from vault.committing import MAX_STAMPS, Commits
 from vault.errors import Conflict, Unavailable, VaultError
-from vault.writing import Facts, Said, SealedVersion, Subject, new_manifest_name, store_manifest
+from vault.writing import Facts, Said, SealedVersion, Subject, first_manifest_key, new_manifest_name, store_manifest
 
 
 class Deletes(Commits):
@@ -56,7 +56,7 @@ class Deletes(Commits):
         return SealedVersion(
             place=self._place(dataset.dataset_id), subject=Subject("marker", version_id, version_id, key, ""),
             facts=Facts(dataset.label, (), dataset.contract_version), bodies=(), etag="", name=name,
-            wrapped=made.wrapped, object_key=made.object_key,
+            wrapped=made.wrapped, manifest_key=first_manifest_key(made.object_key),
         )  # fmt: skip
 
     def _store_marker(self, sealed: SealedVersion, said: Said) -> NewMarker:

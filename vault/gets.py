@@ -43,10 +43,12 @@ class Gets(Ground):
     def forget_session(self, session_id: str) -> None:
         """A revoked session's cached keys go at once."""
         self._keys.forget_holder(self.tenant, session_id)
+        self._described.forget_holder(self.tenant, session_id)
 
     def forget_keys(self) -> None:
         self._keys.clear()
         self._upload_keys.clear()
+        self._described.clear()
 
     def _opened(self, row: VersionRow | ViewRow, key: str, held_by: str | None, unwrap: Unwrap) -> Opened:
         is_view = isinstance(row, ViewRow)

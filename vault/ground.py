@@ -42,6 +42,7 @@ class Ground:
         self.records = StoreRecords(record_store or store, catalog, zone)
         self._keys: KeyCache[Opened] = KeyCache(clock, cache_ms)
         self._upload_keys: KeyCache[bytes] = KeyCache(clock, cache_ms)
+        self._described: KeyCache[tuple[bytes, Manifest]] = KeyCache(clock, cache_ms)
 
     @property
     def tenant(self) -> str:

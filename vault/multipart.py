@@ -22,7 +22,7 @@ from vault.uploads import (
     wrapped_from_json,
     wrapped_to_json,
 )
-from vault.writing import Facts, Said, SealedVersion, Subject, new_manifest_name
+from vault.writing import Facts, Said, SealedVersion, Subject, first_manifest_key, new_manifest_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Multipart(Commits):
         self.catalog.add_bodies([(name.manifest_id, name.store_key, upload.upload_id)], upload.dataset_id)
         sealed = SealedVersion(
             place=place, subject=subject, facts=facts, bodies=manifest_bodies(parts), etag=multipart_etag(parts),
-            name=name, wrapped=wrapped_from_json(upload.wrapped), object_key=key,
+            name=name, wrapped=wrapped_from_json(upload.wrapped), manifest_key=first_manifest_key(key),
         )  # fmt: skip
         return SealedUpload(upload, sealed, tuple(parts))
 

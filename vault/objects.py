@@ -4,7 +4,8 @@ Synchronous; the gateway calls it through bounded executors. A `Vault` is safe f
 and readers it gives are for one. It decides nothing: the caller brings the decision, the broker checks it.
 """
 
-from vault.deletes import Deletes
+from vault.copies import Changes, Copies
+from vault.erasing import Erasures
 from vault.gets import Gets
 from vault.multipart import Multipart, SealedUpload
 from vault.puts import Puts
@@ -13,10 +14,10 @@ from vault.sweeping import Sweeps
 from vault.uploads import PartWriter
 from vault.writing import Facts, PutWriter, SealedVersion
 
-__all__ = ["Facts", "PartWriter", "PutWriter", "SealedReader", "SealedUpload", "SealedVersion", "Vault"]
+__all__ = ["Changes", "Facts", "PartWriter", "PutWriter", "SealedReader", "SealedUpload", "SealedVersion", "Vault"]
 
 
-class Vault(Puts, Multipart, Deletes, Sweeps, Gets):
+class Vault(Puts, Multipart, Copies, Erasures, Sweeps, Gets):
     """`Vault(store, catalog, broker, zone, clock)`; see the sections for the calls."""
 
     def sweep(

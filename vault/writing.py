@@ -7,7 +7,7 @@
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
@@ -16,8 +16,8 @@ from vault.catalog.section import new_id
 from vault.catalog.versions import NewManifest, NewVersion
 from vault.envelope.body import BodySealer
 from vault.envelope.context import BodyContext
-from vault.envelope.derive import body_key
-from vault.envelope.manifest import Manifest, ManifestBody, manifest_sha256, seal_manifest
+from vault.envelope.derive import body_key, manifest_key
+from vault.envelope.manifest import Manifest, ManifestBody, manifest_sha256, seal_manifest_under
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Broken, VaultError
 from vault.store.store import Readable, Store, StoreWriter
@@ -94,7 +94,8 @@ class SealedVersion:
     etag: str
     name: ManifestName
     wrapped: WrappedKey
-    object_key: bytes = field(repr=False)
+    manifest_key: Callable[[str], bytes] = field(repr=False)
+    """The data key of a first generation by manifest id."""
 
     @property
     def size(self) -> int:
@@ -181,6 +182,11 @@ class SealedBody:
         self._writer.abort()
 
 
+def first_manifest_key(object_key: bytes) -> Callable[[str], bytes]:
+    """For who holds the object key itself."""
+    return lambda manifest_id: manifest_key(object_key, manifest_id, 1)
+
+
 def new_manifest_name() -> ManifestName:
     """The id in the manifest and the name in the store are two random values: one does not tell the other."""
     return ManifestName(new_id(), store_key("m", new_id()))
@@ -201,7 +207,7 @@ def store_manifest(
         written_by=said.written_by, run_id=said.run_id, checksums=dict(said.checksums),
         checksum_type=said.checksum_type, tags=dict(subject.tags), plan_id=subject.plan_id,
     )  # fmt: skip
-    raw = seal_manifest(manifest, sealed.object_key, sealed.wrapped)
+    raw = seal_manifest_under(manifest, sealed.manifest_key(name.manifest_id), sealed.wrapped)
     store.put_bytes(name.store_key, raw)
     made = NewManifest(name.manifest_id, 1, manifest_sha256(raw), name.store_key, sealed.wrapped)
     return StoredManifest(made, len(raw))
@@ -263,7 +269,7 @@ class PutWriter:
         self._ended = True
         return SealedVersion(
             place=self._place, subject=self._subject, facts=facts, bodies=(body,), etag=etag or self._body.md5.hex(),
-            name=self._name, wrapped=self._wrapped, object_key=self._key,
+            name=self._name, wrapped=self._wrapped, manifest_key=first_manifest_key(self._key),
         )  # fmt: skip
 
     def abort(self) -> None:

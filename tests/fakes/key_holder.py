@@ -4,10 +4,12 @@ Every unwrap is counted; `refuse` makes the next ones fail by name.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vault.broker.types import GeneratedKey, Grant
+from vault.broker.types import GeneratedKey, Grant, ManifestKeys
 from vault.envelope.context import KeyContext
+from vault.envelope.derive import manifest_key
 from vault.envelope.wrap import WrappedKey, unwrap_key, wrap_key
 from vault.errors import Refused
 from vault.keys.hierarchy import KeyScope
@@ -29,6 +31,17 @@ class KeyHolder:
 
     def unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant) -> bytes:
         return self._unwrap(scope, subject, wrapped.wrapped, "unwrap")
+
+    def manifest_keys(
+        self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant, manifests: Sequence[tuple[str, int]],
+        copy_to: str | None = None,
+    ) -> ManifestKeys:  # fmt: skip
+        key = self._unwrap(scope, subject, wrapped.wrapped, "manifest")
+        keys = tuple(SecretBytes(manifest_key(key, name, generation)) for name, generation in manifests)
+        if copy_to is None:
+            return ManifestKeys(keys)
+        again = wrap_key(self.root, key, self._context(scope, copy_to))
+        return ManifestKeys(keys, WrappedKey(self.group_id, scope.key_class, again))
 
     def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> bytes:
         return self._unwrap(scope, upload_id, upload_wrapped, "upload")

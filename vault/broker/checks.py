@@ -8,6 +8,8 @@
                       this purpose, and the dataset by that name lies in its scope
                    6  claims that only open synthetic data: development posture and a dataset flagged synthetic
        view keys   5v the view is of this version and of the plan that the intent names
+       manifest keys alone: of 4 that action and version are right, and the dataset is the one that is named; what such
+       a key opens is what the catalog's rows say anyway, and names. A wrap for a copy: 4 to 6 as for reading.
     7  the provider, under the credential of the class, opens the epoch's wrap (`vault.keys.hierarchy`)
 
 Each check raises `Refused`; none answers a bool. What a compromised front worker could still do is listed in
@@ -37,6 +39,7 @@ from vault.keys.secrets import record_hash
 PROMISE_MAX_AGE_MS = 30_000
 CLOCK_SLACK_MS = 2_000  # ledger and broker may sit on two hosts of one zone
 _READING = frozenset({"read", "head"})  # HEAD opens the manifest, which is sealed under the object key
+_DESCRIBING = _READING | {"write", "declassify"}  # tags and labels are in the manifest, and so are written there
 _JOB_KINDS = frozenset({"view", "describe"})
 
 
@@ -87,6 +90,22 @@ class ReleaseChecks:
             self._check_view(intent, subject)  # 5v
         return intent
 
+    def check_manifest_release(self, scope: KeyScope, subject: str, grant: Grant, *, copying: bool) -> Intent:
+        """For manifest keys of one version; `copying`: and a wrap of its object key for another version."""
+        if copying:
+            intent = self.check_release(scope, subject, grant)
+            if intent.action != "read":
+                raise Refused("broker.action", "only who may read copies")
+        else:
+            self.check_place(scope)
+            intent = parse_intent(grant.entry)  # 1
+            self._check_promise(grant)  # 2, 3
+            self._check_decision(intent, scope, grant, _DESCRIBING)  # 4
+            self._dataset(intent)
+        if intent.version != subject:  # of views there is nothing to write again
+            raise Refused("broker.entry-version", "the entry is about another version")
+        return intent
+
     def check_job(self, scope: KeyScope, subject: str, job_id: str, fence: int) -> JobFacts:
         """The builder's way: the job is leased with this fence and names this very version."""
         self.check_place(scope)
@@ -127,16 +146,19 @@ class ReleaseChecks:
             raise Refused("broker.promise-age", f"{age} ms; at most {PROMISE_MAX_AGE_MS}")
 
     def _check_intent(self, intent: Intent, scope: KeyScope, grant: Grant) -> None:
+        self._check_decision(intent, scope, grant, _READING)  # 4
+        if (intent.view == "raw") != (scope.key_class == KeyClass.RAW):
+            raise Refused("broker.view", "a decision for one view opens no key of another")
+
+    def _check_decision(self, intent: Intent, scope: KeyScope, grant: Grant, actions: frozenset[str]) -> None:
         if not intent.allow:  # 4
             raise Refused("broker.denied", "the decision was Deny")
-        if intent.action not in _READING:
-            raise Refused("broker.action", "not a reading action")
+        if intent.action not in actions:
+            raise Refused("broker.action", "not an action that this key is for")
         if (intent.tenant, intent.zone, intent.dataset_id) != (scope.tenant, scope.zone, scope.dataset_id):
             raise Refused("broker.entry-scope", "the entry is about another tenant, zone or dataset")
         if intent.session_id != grant.session_id:
             raise Refused("broker.entry-session", "the entry is of another session")
-        if (intent.view == "raw") != (scope.key_class == KeyClass.RAW):
-            raise Refused("broker.view", "a decision for one view opens no key of another")
 
     def _check_raw(self, intent: Intent, subject: str) -> None:
         if intent.version != subject:  # 4

@@ -151,8 +151,8 @@ _METHODS: dict[str, Method] = {
 _ALLOWED: dict[Role, frozenset[str]] = {
     Role.FRONT: frozenset(
         {
-            "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order", "key_approve",
-            "key_cancel", "key_location",
+            "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order",
+            "key_approve", "key_cancel", "key_location",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),

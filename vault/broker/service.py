@@ -117,8 +117,8 @@ class Broker:
         self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant, manifests: Sequence[tuple[str, int]],
         copy_to: str | None = None,
     ) -> ManifestKeys:  # fmt: skip
-        """Keys of manifests under a version's object key, (manifest id, generation) each, and of nothing else: with them
-        names are read and written, and no body opens. `copy_to` also wraps the object key for that new version."""
+        """Keys of manifests, (manifest id, generation) each, under a version's object key, and of nothing else: with
+        them names are read and written, and no body opens. `copy_to` also wraps the object key for that new version."""
         with self._recording("manifest_keys", scope, subject, session=grant.session_id):
             self._checks.check_manifest_release(scope, subject, grant, copying=copy_to is not None)
             if not 1 <= len(manifests) <= MAX_MANIFESTS:

@@ -1,5 +1,6 @@
 """What goes in and out of the broker. Values that hold keys do not show them in their repr."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +27,14 @@ class GeneratedKey:
     object_key: SecretBytes
     wrapped: WrappedKey
     upload_wrapped: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestKeys:
+    """Data keys of the manifests that were asked for, in that order; for a copy the object key's wrap for it."""
+
+    keys: tuple[SecretBytes, ...]
+    wrapped: WrappedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,11 @@ class KeyBroker(Protocol):
 
     def unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant) -> bytes: ...
 
+    def manifest_keys(
+        self, scope: KeyScope, subject: str, wrapped: WrappedKey, grant: Grant, manifests: Sequence[tuple[str, int]],
+        copy_to: str | None = None,
+    ) -> ManifestKeys: ...  # fmt: skip
+
     def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> bytes: ...
 
     def builder_unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, job_id: str, fence: int) -> bytes: ...
@@ -133,4 +147,4 @@ class KeyOffice(Protocol):
 class KeyKeeper(Protocol):
     """Their execution, for the jobs process alone."""
 
-    def key_step(self, request_id: str) -> KeyOrderState: ...
+    def key_step(self, request_id: str, *, recorded: bool = False) -> KeyOrderState: ...

@@ -7,12 +7,13 @@ longer than a write may last.
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalog.mapping import BODY
 from vault.catalog.rows import BodyRow
 from vault.catalog.section import Section, literal, same
-from vault.catalog.tables import body
+from vault.catalog.tables import body, body_share
 from vault.errors import Conflict
 
 _BY_ID = BODY.select.where(same(body, "body_id"))
@@ -48,6 +49,33 @@ _ORPHAN_ONE = (
     )
     .values(state="orphan", created_at=bindparam("b_now"))
 )
+_ORPHAN_STORED = (
+    update(body)
+    .where(
+        body.c.tenant == bindparam("b_tenant"),
+        body.c.subject == bindparam("b_subject"),
+        body.c.store_key == bindparam("b_key"),
+    )
+    .values(state="orphan", created_at=bindparam("b_now"))
+)
+# A body is handed on to one of those who still name it; `body.subject` is always one of them.
+_UNSHARE = delete(body_share).where(
+    body_share.c.tenant == bindparam("b_tenant"), body_share.c.subject == bindparam("b_subject")
+)
+_HEIR = (
+    select(func.min(body_share.c.subject))
+    .where(body_share.c.tenant == body.c.tenant, body_share.c.body_id == body.c.body_id)
+    .scalar_subquery()
+)
+_HAND_ON = (
+    update(body)
+    .where(body.c.tenant == bindparam("b_tenant"), body.c.subject == bindparam("b_subject"), _HEIR.is_not(None))
+    .values(subject=_HEIR)
+)
+_LIVE_OWNERS = select(body.c.body_id, body.c.subject).where(
+    same(body), body.c.state == literal("live"), body.c.body_id.in_(bindparam("body_ids", expanding=True))
+)
+_SHARE_PAGE = 500
 _SWEEPABLE = (
     BODY.select.where(same(body), body.c.state == bindparam("state"), body.c.created_at < bindparam("before"))
     .order_by(body.c.created_at)
@@ -105,10 +133,32 @@ class Bodies(Section):
         if connection.execute(_HOLD, params).rowcount != 1:
             raise Conflict("body.gone", body_id)
 
+    def _share(self, connection: Connection, body_ids: Sequence[str], subject: str) -> None:
+        """`subject` names these bodies too. Conflict("body.gone") unless each is live."""
+        make = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        into = make(body_share).on_conflict_do_nothing()
+        for at in range(0, len(body_ids), _SHARE_PAGE):
+            page = list(body_ids[at : at + _SHARE_PAGE])
+            owners = connection.execute(_LIVE_OWNERS, {"tenant": self.tenant, "body_ids": page}).all()
+            if len(owners) != len(page):
+                raise Conflict("body.gone", f"{len(page) - len(owners)} of {len(page)}")
+            rows = [
+                {"tenant": self.tenant, "body_id": body_id, "subject": who}
+                for body_id, owner in owners
+                for who in (owner, subject)
+            ]
+            connection.execute(into, rows)
+
     def _orphan_subject(self, connection: Connection, subject: str) -> None:
-        connection.execute(
-            _ORPHAN_SUBJECT, {"b_tenant": self.tenant, "b_subject": subject, "b_now": self._clock()}
-        )
+        """What this subject alone named may be swept; what others name too is theirs from now on."""
+        params = {"b_tenant": self.tenant, "b_subject": subject}
+        if connection.execute(_UNSHARE, params).rowcount:
+            connection.execute(_HAND_ON, params)
+        connection.execute(_ORPHAN_SUBJECT, params | {"b_now": self._clock()})
+
+    def _orphan_stored(self, connection: Connection, subject: str, store_key: str) -> None:
+        params = {"b_tenant": self.tenant, "b_subject": subject, "b_key": store_key, "b_now": self._clock()}
+        connection.execute(_ORPHAN_STORED, params)
 
     def _orphan_one(self, connection: Connection, body_id: str) -> None:
         connection.execute(_ORPHAN_ONE, {"b_tenant": self.tenant, "b_id": body_id, "b_now": self._clock()})

@@ -158,6 +158,16 @@ class NewMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class NewGeneration:
+    """The next manifest of a version, durable in the store under body id `body_id`; `label` where it changes that."""
+
+    manifest: ManifestRow
+    body_id: str
+    length: int
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """`superseded`: store keys of manifests that nothing may find any more; who committed deletes them."""
 
@@ -252,6 +262,53 @@ class Versions(Datasets, Bodies, Jobs, Keys):
             change = {"relabelled": [version_id], "label": label}
             self._advance(connection, held, change, row.run_id, record)
         return changed
+
+    def next_generation(
+        self, row: VersionRow, new: NewGeneration, record: str, *, jobs: Sequence[NewJob] = (),
+        views: Sequence[NewView] = (),
+    ) -> VersionRow:  # fmt: skip
+        """Pin the next generation of a version's manifest; the one before waits for the sweeper. NotFound("version"),
+        Conflict("version.generation") when the version is at another generation than `row`."""
+        with self._database.write() as connection:
+            held = self._locked_dataset(connection, row.dataset_id)
+            where = {"dataset_id": row.dataset_id, "version_id": row.version_id}
+            now = self._within(connection, VERSION, _BY_ID, **where)
+            if now is None or now.state != "live":
+                raise NotFound("version", row.version_id)
+            made = new.manifest
+            if (now.manifest_id, now.generation + 1) != (made.manifest_id, made.generation):
+                raise Conflict("version.generation", row.version_id)
+            old = self._within(
+                connection, MANIFEST, _MANIFEST, manifest_id=now.manifest_id, generation=now.generation
+            )
+            changed = replace(now, generation=made.generation)
+            if new.label is not None:
+                changed = replace(changed, label=new.label, record=record)
+            self._replace(connection, VERSION, changed)
+            self._insert(connection, MANIFEST, replace(made, created_at=self._clock(), record=record))
+            self._make_live(connection, [(new.body_id, new.length)], row.version_id)
+            if old is not None:
+                self._orphan_stored(connection, row.version_id, old.store_key)
+            self._queue(connection, changed, jobs, views)
+            change = {"generations": [row.version_id]} | ({} if new.label is None else {"label": new.label})
+            self._advance(connection, held, change, row.run_id, record)
+        return changed
+
+    def commit_copy(
+        self, new: NewVersion, source: VersionRow, shared: Sequence[str], jobs: Sequence[NewJob] = (),
+        views: Sequence[NewView] = (), expect: Precondition | None = None,
+    ) -> Committed:  # fmt: skip
+        """As `commit_version`, over bodies that `source` names: they are counted before anything makes room for the
+        copy, which may be of `source` onto itself. Conflict("copy.source-gone")."""
+        with self._database.write() as connection:
+            self._locked_dataset(connection, new.dataset_id)
+            where = {"dataset_id": new.dataset_id, "version_id": source.version_id}
+            now = self._within(connection, VERSION, _BY_ID, **where)
+            if now is None or now.state != "live" or now.manifest_id != source.manifest_id:
+                raise Conflict("copy.source-gone", source.version_id)
+            self._share(connection, shared, new.version_id)
+            own = [(body_id, length) for body_id, length in new.bodies if body_id == new.manifest.manifest_id]
+            return self._commit_version(connection, replace(new, bodies=tuple(own)), jobs, views, expect)
 
     def put_delete(
         self, dataset_id: str, key: str, by: str, run_id: str, record: str, *, version_id: str | None = None,

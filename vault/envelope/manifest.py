@@ -38,8 +38,10 @@ __all__ = [
     "ManifestHeader",
     "manifest_sha256",
     "open_manifest",
+    "open_manifest_under",
     "read_header",
     "seal_manifest",
+    "seal_manifest_under",
 ]
 
 MAX_STORED = 16 << 20
@@ -78,6 +80,14 @@ def seal_manifest(
 
     Raises Malformed "manifest.document" or "manifest.header" for what no reader would accept.
     """
+    data_key = manifest_key(object_key, manifest.manifest_id, manifest.generation)
+    return seal_manifest_under(manifest, data_key, wrapped, entropy)
+
+
+def seal_manifest_under(
+    manifest: Manifest, data_key: bytes, wrapped: WrappedKey, entropy: Callable[[int], bytes] = os.urandom
+) -> bytes:
+    """As `seal_manifest`, by whoever holds the manifest's own data key and not the object's."""
     document = to_document(manifest)
     header: dict[str, Any] = {name: getattr(manifest, name) for name in _SHARED}
     header["key_class"] = wrapped.key_class
@@ -85,7 +95,6 @@ def seal_manifest(
     header["wrapped"] = base64.b64encode(wrapped.wrapped).decode("ascii")
     line = canonical(header, "header")
     _parse_header(line)
-    data_key = manifest_key(object_key, manifest.manifest_id, manifest.generation)
     sealer = BodySealer(data_key, _context(line), entropy)
     stored = b"".join((line, b"\n", sealer.header, sealer.update(document), sealer.finalize()))
     if len(stored) > MAX_STORED:
@@ -105,11 +114,17 @@ def open_manifest(stored: bytes, object_key: bytes, expected_sha256: bytes | Non
     older genuine generation passes. Raises Malformed "manifest.hash", "manifest.length", "manifest.header",
     "manifest.commitment", "manifest.tag", "manifest.truncated" or "manifest.document".
     """
-    if expected_sha256 is not None and not hmac.compare_digest(manifest_sha256(stored), expected_sha256):
-        raise Malformed("manifest.hash", "not the manifest the catalog pins")
+    _check_pin(stored, expected_sha256)
+    header = read_header(stored)
+    data_key = manifest_key(object_key, header.manifest_id, header.generation)
+    return open_manifest_under(stored, data_key, None)  # the pin held above
+
+
+def open_manifest_under(stored: bytes, data_key: bytes, expected_sha256: bytes | None) -> Manifest:
+    """As `open_manifest`, by whoever holds the manifest's own data key and not the object's."""
+    _check_pin(stored, expected_sha256)
     line, sealed = _split(stored)
     header = _parse_header(line)
-    data_key = manifest_key(object_key, header.manifest_id, header.generation)
     try:
         opener = BodyOpener(data_key, _context(line), sealed[:HEADER], len(sealed))
         opener.check_end(sealed[slice(*_ends(opener.end_span))])
@@ -122,6 +137,11 @@ def open_manifest(stored: bytes, object_key: bytes, expected_sha256: bytes | Non
     if any(getattr(manifest, name) != getattr(header, name) for name in _SHARED):
         raise Malformed("manifest.document", "the document is not the one its header names")
     return manifest
+
+
+def _check_pin(stored: bytes, expected_sha256: bytes | None) -> None:
+    if expected_sha256 is not None and not hmac.compare_digest(manifest_sha256(stored), expected_sha256):
+        raise Malformed("manifest.hash", "not the manifest the catalog pins")
 
 
 def _context(line: bytes) -> bytes:

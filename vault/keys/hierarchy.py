@@ -143,6 +143,10 @@ class KeyRing:
             group_key = self._open_group(scope, group_id)
         return WrappedKey(group_id, scope.key_class, wrap_key(group_key, object_key, context))
 
+    def wrap_anew(self, scope: KeyScope, subject: str, object_key: bytes) -> WrappedKey:
+        """The same key for a copy, under a group with room: it takes a place of its own."""
+        return self.wrap(scope, self._group_with_room(scope), subject, object_key)
+
     def unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey) -> SecretBytes:
         """The object key, or `Refused("key.class" | "key.group" | "wrap.context" | "key.erased" | "key.destroyed" …)`.
 

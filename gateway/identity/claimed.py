@@ -94,6 +94,8 @@ def _header_time(head: RequestHead) -> tuple[str, int]:
         moment = parsedate_to_datetime(date)
     except (ValueError, IndexError):
         return date, parse_timestamp(date)
+    if moment.tzinfo is None and date.endswith("-0000"):  # RFC 5322: UTC, and nothing said about local time
+        moment = moment.replace(tzinfo=dt.UTC)
     if moment.tzinfo is None:
         raise Unauthenticated("AccessDenied", "the Date header names no time zone")
     at = int(moment.timestamp())

@@ -29,7 +29,8 @@ _PREFIX = checksums.HEADER_PREFIX
 class BodyReader:
     """Reads one body once. Construct it before the guard is asked: lengths and names are refused here."""
 
-    def __init__(self, call: Call, max_bytes: int = MAX_OBJECT) -> None:
+    def __init__(self, call: Call, max_bytes: int = MAX_OBJECT, *, describes_itself: bool = True) -> None:
+        """`describes_itself`: x-amz-checksum-* headers are about this body (of a completion they are not)."""
         self._call = call
         self._payload = call.verified.payload
         self._max = max_bytes
@@ -38,11 +39,11 @@ class BodyReader:
         self._decoder: ChunkedDecoder | None = None
         if self._payload.kind.chunked:
             self._decoder = ChunkedDecoder(call.verified, self.length, self._trailers)
-        elif "aws-chunked" in (call.header(b"content-encoding") or ""):
-            # Storing the framing inside the object is how others corrupted files (boto3#4435).
+        elif call.header(b"x-amz-decoded-content-length") is not None:
+            # A framed body whose form does not say so: storing the framing is how others corrupted files (boto3#4435).
             raise BadRequest("InvalidRequest", "aws-chunked needs a STREAMING- value in x-amz-content-sha256")
         self._sha256 = hashlib.sha256() if self._payload.kind is PayloadKind.SHA256 else None
-        self._stated = self._stated_checksums()
+        self._stated = self._stated_checksums() if describes_itself else {}
         names = [*self._stated, *(name.removeprefix(_PREFIX) for name in self._trailers)]
         if len(names) > 1:
             raise BadRequest("InvalidRequest", "more than one x-amz-checksum-* was sent; send one")
@@ -94,6 +95,8 @@ class BodyReader:
     def _take(self, held: list[Buffer]) -> Buffer:
         piece = held[0] if len(held) == 1 else b"".join(held)
         self._decoded += len(piece)
+        if self._decoded > self._max:
+            raise self._too_large()
         if self._sha256 is not None:
             self._sha256.update(piece)
         for running in self._running.values():
@@ -103,7 +106,7 @@ class BodyReader:
     def _finish(self) -> None:
         if self._decoder is not None:
             self._decoder.finish()
-        if self._decoded != self.length:
+        if self.length is not None and self._decoded != self.length:
             raise BadRequest("IncompleteBody", "the body is not as long as was declared")
         if self._sha256 is not None and not hmac.compare_digest(self._sha256.hexdigest(), self._payload.sha256 or ""):
             raise BadRequest("XAmzContentSHA256Mismatch", "x-amz-content-sha256 does not match what was received")
@@ -116,19 +119,25 @@ class BodyReader:
             if not hmac.compare_digest(self._running[algorithm].digest(), digest):
                 raise BadRequest("BadDigest", f"the {algorithm.upper()} you specified did not match what we received")
 
-    def _declared_length(self) -> int:
+    def _declared_length(self) -> int | None:
+        """None: HTTP chunks without a length, of a body whose signed hash says when it is whole."""
         name = b"x-amz-decoded-content-length" if self._payload.kind.chunked else b"content-length"
         stated = self._call.header(name)
         if stated is None:
             if not self._payload.kind.chunked and self._call.header(b"transfer-encoding") is None:
                 return 0  # HTTP: neither length nor transfer coding means no body
+            if self._payload.kind is PayloadKind.SHA256:
+                return None
             raise BadRequest("MissingContentLength", f"you must provide the {name.decode('ascii')} header", status=411)
         if not (stated.isascii() and stated.isdigit() and len(stated) <= 15):
             raise BadRequest("InvalidArgument", f"{name.decode('ascii')} is not a number of bytes")
         if int(stated) > self._max:
-            code = "EntityTooLarge" if self._max == MAX_OBJECT else "MaxMessageLengthExceeded"
-            raise BadRequest(code, f"the body is longer than the {self._max} bytes that are allowed")
+            raise self._too_large()
         return int(stated)
+
+    def _too_large(self) -> BadRequest:
+        code = "EntityTooLarge" if self._max == MAX_OBJECT else "MaxMessageLengthExceeded"
+        return BadRequest(code, f"the body is longer than the {self._max} bytes that are allowed")
 
     def _trailer_names(self) -> tuple[str, ...]:
         stated = self._call.header(b"x-amz-trailer")
@@ -192,9 +201,9 @@ def parse_md5(stated: str | None) -> bytes | None:
     return digest
 
 
-async def read_document(call: Call, max_bytes: int) -> bytes:
+async def read_document(call: Call, max_bytes: int, *, describes_itself: bool = True) -> bytes:
     """A small body, whole, checked. Raises BadRequest."""
-    reader = BodyReader(call, max_bytes)
+    reader = BodyReader(call, max_bytes, describes_itself=describes_itself)
     document = await reader.read()
     reader.check_md5_of(document)
     return document

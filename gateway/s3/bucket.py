@@ -1,6 +1,6 @@
 """A bucket is a dataset of the caller's tenant: Head, Create, Delete, GetBucketLocation."""
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Conflict
 from gateway.s3 import xml
 from gateway.s3.body import read_document
 from gateway.s3.call import Call
@@ -16,8 +16,12 @@ async def head_bucket(call: Call) -> None:
 
 
 async def create_bucket(call: Call) -> None:
-    """The location, if one is named, must be this zone: a dataset is made where it is asked for, or not at all."""
+    """The location, if one is named, must be this zone: a dataset is made where it is asked for, or not at all.
+
+    Making an own bucket again without naming a location succeeds, as in S3's default region; with one it is a conflict.
+    """
     document = await read_document(call, _MAX_BYTES)
+    location = ""
     if document.strip():
         root = xml.parse(document, _CONFIGURATION, _MAX_BYTES)
         location = (root.value("LocationConstraint") or "").strip()
@@ -27,7 +31,11 @@ async def create_bucket(call: Call) -> None:
                 f"this endpoint makes buckets in {call.face.region} only, not in '{location[:64]}'",
                 remedy="ask the endpoint of that zone",
             )
-    await call.face.guard.create_dataset(call.principal, call.dataset_ref, call.request_id)
+    try:
+        await call.face.guard.create_dataset(call.principal, call.dataset_ref, call.request_id)
+    except Conflict as error:
+        if error.code != "BucketAlreadyOwnedByYou" or location:
+            raise
     await call.answer.reply(200, [(b"location", b"/" + call.bucket.encode("ascii"))])
 
 

@@ -39,6 +39,7 @@ class Face:
     guard: Guard
     zone: str
     region: str
+    ignores_acls: bool = False
 
 
 @dataclass(slots=True)

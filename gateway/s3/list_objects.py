@@ -34,7 +34,7 @@ async def list_objects(call: Call) -> None:
     listing = await _list(call, page)
     lines = [
         xml.element("Name", call.bucket),
-        xml.element("Prefix", page.spell(page.prefix)),
+        xml.element("Prefix", page.prefix),  # never encoded in version 1: botocore does not decode it there
         xml.element("Marker", page.spell(marker)),
     ]
     if listing.truncated and page.delimiter and listing.last is not None:
@@ -48,7 +48,7 @@ async def list_objects_v2(call: Call) -> None:
         raise BadRequest("InvalidArgument", "list-type must be 2")
     token = call.parameter("continuation-token")
     start_after = call.parameter("start-after")
-    page = _page(call, after=_open_token(token) if token is not None else start_after or "")
+    page = _page(call, after=_open_token(token) if token else start_after or "")
     listing = await _list(call, page)
     lines = [
         xml.element("Name", call.bucket),

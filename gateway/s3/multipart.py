@@ -53,7 +53,8 @@ async def upload_part(call: Call) -> None:
 
 async def complete_multipart_upload(call: Call) -> None:
     upload_id = upload_id_of(call)
-    root = xml.parse(await read_document(call, _MAX_BYTES), "CompleteMultipartUpload", _MAX_BYTES)
+    document = await read_document(call, _MAX_BYTES, describes_itself=False)
+    root = xml.parse(document, "CompleteMultipartUpload", _MAX_BYTES)
     parts = [_part(item) for item in root.all("Part")]
     if not 1 <= len(parts) <= MAX_PARTS:
         raise xml.malformed(f"1 to {MAX_PARTS} Part elements")

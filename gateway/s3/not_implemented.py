@@ -38,6 +38,7 @@ _COPY_HEADERS = re.compile(
 )
 _DELETE_HEADERS = re.compile(r"x-amz-if-match-(last-modified-time|size)")
 _PRIVATE_ACLS = (None, "private", "bucket-owner-full-control")
+_CANNED_ACLS = ("public-read", "public-read-write", "authenticated-read", "aws-exec-read", "bucket-owner-read")
 
 
 def refuse(what: str) -> BadRequest:
@@ -70,7 +71,8 @@ def check_write(call: Call, *, copies: bool = False, deletes: bool = False) -> N
         known = _WRITE_HEADERS.fullmatch(name)
         if not (known or (copies and _COPY_HEADERS.fullmatch(name)) or (deletes and _DELETE_HEADERS.fullmatch(name))):
             raise refuse(f"the header {name[:64]}")
-    if call.amz("x-amz-acl") not in _PRIVATE_ACLS:
+    acl = call.amz("x-amz-acl")
+    if acl not in _PRIVATE_ACLS and not (call.face.ignores_acls and acl in _CANNED_ACLS):
         raise _no_acl()
     if call.amz("x-amz-server-side-encryption") not in (None, "AES256"):
         raise refuse("another encryption than the sealing every object has")

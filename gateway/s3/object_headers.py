@@ -36,7 +36,7 @@ def metadata_of(call: Call) -> dict[str, str]:
         raise BadRequest("MetadataTooLarge", f"your metadata headers exceed {MAX_METADATA} bytes")
     for name in _KEPT:
         kept = call.header(name.encode("ascii"))
-        if kept is not None and name == "content-encoding":
+        if kept is not None and name == "content-encoding" and "aws-chunked" in kept.lower():
             kept = ",".join(part.strip() for part in kept.split(",") if part.strip().lower() != "aws-chunked")
         if kept:
             metadata[":" + name] = kept

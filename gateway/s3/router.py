@@ -36,6 +36,8 @@ def _count_nothing(_code: str, _source: str) -> None:
 class S3App:
     """`authenticate` verifies one request or raises; `host_aliases` are the names whose sub-domains are buckets.
 
+    `ignores_acls`: a canned ACL is taken and grants nothing, for conformance suites; else it is refused by name.
+
     `on_unauthenticated(code, source)` hears of every refusal before a principal was known; it must not block.
     """
 
@@ -48,8 +50,9 @@ class S3App:
         region: str,
         host_aliases: Sequence[str] = (),
         on_unauthenticated: Callable[[str, str], None] = _count_nothing,
+        ignores_acls: bool = False,
     ) -> None:
-        self._face = Face(guard, zone, region)
+        self._face = Face(guard, zone, region, ignores_acls)
         self._authenticate = authenticate
         self._hosts = frozenset(alias.lower() for alias in host_aliases)
         self._suffixes = tuple("." + alias for alias in sorted(self._hosts, key=len, reverse=True))

@@ -56,7 +56,11 @@ class ZoneSecrets:
         path, epoch_id, context = self._directory / f"{name}.wrapped", _epoch_id(name), _context(name)
         if not path.exists():
             if self._provider.status(epoch_id).state is EpochState.UNKNOWN:
-                self._provider.create_epoch(epoch_id, KeyClass.RAW)
+                try:
+                    self._provider.create_epoch(epoch_id, KeyClass.RAW)
+                except Refused as error:
+                    if error.reason != "key.exists":  # another broker of this zone was faster: its key is as good
+                        raise
             # A crash may leave the epoch without the file: wrapping under it again is harmless.
             create_durable(path, self._provider.wrap(epoch_id, new_key(), context))
         try:

@@ -1,5 +1,7 @@
 """Secrets of a zone survive a restart, stand nowhere in clear, and end with their epoch."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,18 @@ def test_unreadable_secret_is_unavailable_and_not_replaced(tmp_path: Path) -> No
     path.mkdir()
     with pytest.raises(Unavailable, match=r"secret\.file"):
         opened(tmp_path).named("root")
+
+
+def test_brokers_that_ask_for_a_new_secret_at_once_are_given_one(tmp_path: Path) -> None:
+    """Two gateways of a zone are started together: neither may end because the other was faster."""
+    for attempt in range(10):
+        LocalProvider.initialise(tmp_path / str(attempt))
+        start = threading.Barrier(4)
+
+        def ask(directory: Path, start: threading.Barrier = start) -> bytes:
+            secrets = ZoneSecrets(directory, LocalProvider.connect(directory, KeyClass.RAW))
+            start.wait()
+            return bytes(secrets.named("decisions"))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(ask, [tmp_path / str(attempt)] * 4))) == 1

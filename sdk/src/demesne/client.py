@@ -127,6 +127,36 @@ class Client:
         """What the doctrine says to a decision input, and why."""
         return self._document(_wire.call("POST", "/v1/doctrine/explain", document=document))
 
+    def keys(self, dataset: str | None = None) -> list[Document]:
+        """Epoch keys with their state and what hangs on each: {"epoch_id", "key_class", "state", "groups", …}."""
+        query = {} if dataset is None else {"dataset": dataset}
+        return _entries(self._ask(_wire.call("GET", "/v1/keys", query=query)), "keys")
+
+    def key_requests(self, dataset: str) -> list[Document]:
+        """Orders about a dataset's keys, newest first."""
+        return _entries(self._ask(_wire.call("GET", "/v1/keys/requests", query={"dataset": dataset})), "requests")
+
+    def key_request(self, request_id: str) -> Document:
+        """One order, how far it is, and the certificate of an erasure."""
+        return self._document(_wire.call("GET", f"/v1/keys/requests/{segment(request_id, 'order')}"))
+
+    def order_keys(self, dataset: str, action: str, *, reason: str, **what: object) -> Document:
+        """Give an order (rotate, rewrap, disable, enable, destroy, shred); the last two then want `approve_keys`."""
+        body = {"dataset": dataset, "action": action, "reason": reason, **what}
+        return self._document(_wire.call("POST", "/v1/keys/requests", document=body))
+
+    def approve_keys(self, request_id: str, request_sha256: str) -> Document:
+        """As a second person, of exactly the order with this hash. Raises Refused, Conflict."""
+        return self._about_keys(request_id, "approval", request_sha256)
+
+    def cancel_keys(self, request_id: str, request_sha256: str) -> Document:
+        """Take an order back. Raises Conflict when it is too late."""
+        return self._about_keys(request_id, "cancellation", request_sha256)
+
+    def _about_keys(self, request_id: str, what: str, request_sha256: str) -> Document:
+        path = f"/v1/keys/requests/{segment(request_id, 'order')}/{what}"
+        return self._document(_wire.call("POST", path, document={"request_sha256": request_sha256}))
+
     def challenge(self, purpose: str, scope: Sequence[str]) -> Challenge:
         """A nonce bound to this principal, purpose and scope; single use, at most 120 s."""
         body = {"purpose": purpose, "scope": sorted(scope)}

@@ -146,17 +146,22 @@ def _claim(
     token: str | None,
     expires: int | None,
 ) -> ClaimedSignature:
-    parts = credential.rsplit("/", 4)
-    if len(parts) != 5 or not all(parts) or parts[4] != "aws4_request":
-        raise Unauthenticated(code, "the credential is not KEY/DATE/REGION/SERVICE/aws4_request")
+    key, date, region, service = parse_credential(code, credential, timestamp)
     names = tuple(signed.encode("ascii").split(b";"))
     # Sorted and unique is how a signer must write it; another order would be a second spelling of one request.
     if any(a >= b for a, b in itertools.pairwise(names)) or not names[0]:
         raise Unauthenticated(code, "SignedHeaders must be sorted, and name each header once")
-    key, date, region, service, _ = parts
-    if date != timestamp[:8]:
-        raise Unauthenticated(code, "the date of the credential scope is not the date of the request")
     return ClaimedSignature(key, date, region, service, timestamp, at, names, signature, token, expires)
+
+
+def parse_credential(code: str, credential: str, timestamp: str) -> tuple[str, str, str, str]:
+    """Key id, date, region and service of a credential scope. Raises Unauthenticated `code`."""
+    parts = credential.rsplit("/", 4)
+    if len(parts) != 5 or not all(parts) or parts[4] != "aws4_request":
+        raise Unauthenticated(code, "the credential is not KEY/DATE/REGION/SERVICE/aws4_request")
+    if parts[1] != timestamp[:8]:
+        raise Unauthenticated(code, "the date of the credential scope is not the date of the request")
+    return parts[0], parts[1], parts[2], parts[3]
 
 
 def parse_timestamp(stamp: str) -> int:

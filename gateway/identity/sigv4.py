@@ -13,7 +13,7 @@ The caller must still check the body against `payload`: gateway/s3/body.py, gate
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -21,6 +21,7 @@ from gateway.identity import canonical
 from gateway.identity.claimed import SIGNATURE_PARAMETER, ClaimedSignature, parse_claim
 from gateway.identity.errors import Unauthenticated
 from gateway.identity.lookup import KeyLookup
+from gateway.identity.post_policy import PostPolicy, parse_form_claim, parse_policy
 from gateway.identity.principal import Principal
 from gateway.identity.request_head import RequestHead
 
@@ -119,6 +120,40 @@ class Verifier:
         return VerifiedRequest(
             principal, payload, claim.signature, key, claim.scope, claim.timestamp, presigned=claim.presigned
         )
+
+    async def authenticate_form(
+        self, head: RequestHead, fields: Mapping[str, str]
+    ) -> tuple[VerifiedRequest, PostPolicy]:
+        """A POST form, by the signature of its policy. The caller still checks the policy's conditions.
+
+        The policy ends at its own expiration, and never later than our limit for presigned URLs: it is a bearer too.
+        """
+        if b"authorization" in head.headers or head.query:
+            raise Unauthenticated("InvalidArgument", "only one authentication mechanism is allowed in one request")
+        claim = parse_form_claim(fields)
+        self._check_scope(claim)
+        found = await self._lookup.lookup(claim.access_key_id, claim.security_token)
+        key = self._signing_key(found.secret, claim.date)
+        expected = canonical.signature(key, fields["policy"].encode("utf-8"))
+        if not hmac.compare_digest(expected, claim.signature):
+            raise Unauthenticated("SignatureDoesNotMatch", "the signature is not the one this policy must have")
+        policy = parse_policy(fields["policy"])
+        age = self._clock() - claim.at
+        if age < -SKEW_SECONDS:
+            raise Unauthenticated("AccessDenied", "the form is not yet valid")
+        if policy.expires_at <= self._clock() or age >= self._presigned_seconds:
+            raise Unauthenticated(
+                "AccessDenied",
+                f"invalid according to policy: policy expired; policies live {self._presigned_seconds} seconds here",
+                remedy="sign a new one",
+            )
+        payload = Payload(PayloadKind.UNSIGNED)
+        self._check_transport(head, payload)
+        principal = replace(found.principal, source=head.source, authenticator="post-policy")
+        verified = VerifiedRequest(
+            principal, payload, claim.signature, key, claim.scope, claim.timestamp, presigned=False
+        )
+        return verified, policy
 
     def _check_scope(self, claim: ClaimedSignature) -> None:
         code = "AuthorizationQueryParametersError" if claim.presigned else "AuthorizationHeaderMalformed"

@@ -38,6 +38,7 @@ class BodyReader:
         self.length = self._declared_length()
         self._decoder: ChunkedDecoder | None = None
         if self._payload.kind.chunked:
+            assert self.length is not None  # a framed body always states its own
             self._decoder = ChunkedDecoder(call.verified, self.length, self._trailers)
         elif call.header(b"x-amz-decoded-content-length") is not None:
             # A framed body whose form does not say so: storing the framing is how others corrupted files (boto3#4435).

@@ -106,7 +106,7 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class ListedVersion:
-    """One row of ListObjectVersions. A delete marker has size 0 and no ETag. `version_id` is "null" for the null one."""
+    """One row of ListObjectVersions. A delete marker has size 0 and no ETag; the null version's id is "null"."""
 
     key: str
     version_id: str
@@ -237,7 +237,7 @@ class Outlet(Protocol):
     """The server's road for large bodies, where it has one (scope extension "demesne.outlet")."""
 
     async def pour(self, burst: Burst, silence_seconds: float) -> None:
-        """All of it is in the kernel when this returns. Raises what `burst` raises; ConnectionError without a client."""
+        """All of it is in the kernel when this returns. Raises what `burst` raises; ConnectionError: no client."""
         ...
 
 
@@ -319,7 +319,8 @@ class Guard(Protocol):
         """`action` is "read" or "head". `ref.version_id` is None (the latest), "null" or an id.
 
         A latest delete marker is NotFound("NoSuchKey") with headers x-amz-delete-marker and x-amz-version-id; a marker
-        named by id is BadRequest("MethodNotAllowed", 405) with the same headers. Leaving the context records the outcome: complete, or aborted if it raised."""
+        named by id is BadRequest("MethodNotAllowed", 405) with the same headers. Leaving the context records the
+        outcome: complete, or aborted if it raised."""
         ...
 
     def open_write(
@@ -453,7 +454,10 @@ class Guard(Protocol):
         checksums: Checksums = NO_CHECKSUMS,
         size: int | None = None,
     ) -> Written:
-        """Parts ascending by number. `checksums` and `size` are what the caller says of the whole object: verified. Repeating a successful completion with the same parts succeeds with its answer."""
+        """Parts ascending by number. `checksums` and `size` are what the caller says of the whole object: verified.
+
+        Repeating a successful completion with the same parts succeeds with its answer.
+        """
         ...
 
     async def abort_upload(self, principal: Principal, ref: ObjectRef, upload_id: str, request_id: str) -> None: ...

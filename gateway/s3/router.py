@@ -1,16 +1,18 @@
 """The S3 face as one plain ASGI app: authenticate, name, choose the action, answer. Nothing else stands in the road."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from gateway.errors import BadRequest, Denied, GatewayError
 from gateway.identity.errors import Unauthenticated
+from gateway.identity.post_policy import PostPolicy
 from gateway.identity.request_head import RequestHead, percent_decode
 from gateway.identity.sigv4 import VerifiedRequest
 from gateway.s3.actions import choose
+from gateway.s3.body import Arrival
 from gateway.s3.call import (
     DRAIN_BYTES,
     DRAIN_BYTES_STRANGER,
@@ -23,10 +25,13 @@ from gateway.s3.call import (
     StreamAborted,
 )
 from gateway.s3.errors import name_refused, render_failure, s3_failure
+from gateway.s3.form import FormReader, form_boundary
 from gateway.s3.ports import Guard
+from gateway.s3.post_object import post_object
 from vault.errors import VaultError
 
 Authenticate = Callable[[RequestHead], Awaitable[VerifiedRequest]]
+AuthenticateForm = Callable[[RequestHead, Mapping[str, str]], Awaitable[tuple[VerifiedRequest, PostPolicy]]]
 
 
 def _count_nothing(_code: str, _source: str) -> None:
@@ -51,9 +56,11 @@ class S3App:
         host_aliases: Sequence[str] = (),
         on_unauthenticated: Callable[[str, str], None] = _count_nothing,
         ignores_acls: bool = False,
+        authenticate_form: AuthenticateForm | None = None,
     ) -> None:
         self._face = Face(guard, zone, region, ignores_acls)
         self._authenticate = authenticate
+        self._authenticate_form = authenticate_form
         self._hosts = frozenset(alias.lower() for alias in host_aliases)
         self._suffixes = tuple("." + alias for alias in sorted(self._hosts, key=len, reverse=True))
         self._on_unauthenticated = on_unauthenticated
@@ -82,15 +89,30 @@ class S3App:
         head = RequestHead.from_scope(scope)
         if head.method == "OPTIONS":
             _refuse_preflight(head)
+        form = policy = None
         try:
-            verified = await self._authenticate(head)
+            if (boundary := form_boundary(head)) is None:
+                verified = await self._authenticate(head)
+            else:
+                form = FormReader(Arrival(answer), boundary)
+                verified, policy = await self._verify_form(head, form)
         except Unauthenticated as error:
             self._on_unauthenticated(error.code, head.source)
             raise
         bucket, key = self._name(head)
         call = Call(self._face, head, verified, bucket, key, answer)
+        if form is not None and policy is not None:
+            await post_object(call, form, policy)
+            return
         action = choose(call)
         await action(call)
+
+    async def _verify_form(self, head: RequestHead, form: FormReader) -> tuple[VerifiedRequest, PostPolicy]:
+        """The one operation that is authenticated by its body: its fields are read, bounded, and verified first."""
+        if self._authenticate_form is None:
+            raise Unauthenticated("AccessDenied", "forms are not taken here")
+        await form.read_fields()
+        return await self._authenticate_form(head, form.fields)
 
     def _name(self, head: RequestHead) -> tuple[str, str]:
         """Bucket and key, from the host or the path. Decoded once; the key keeps every byte it was given."""

@@ -64,7 +64,9 @@ def parse_tagging_document(document: bytes) -> dict[str, str]:
 
 
 def render_tagging(tags: Mapping[str, str]) -> bytes:
-    lines = "".join(f"<Tag>{xml.element('Key', key)}{xml.element('Value', value)}</Tag>" for key, value in sorted(tags.items()))
+    lines = "".join(
+        f"<Tag>{xml.element('Key', key)}{xml.element('Value', tags[key])}</Tag>" for key in sorted(tags)
+    )
     return xml.document("Tagging", f"<TagSet>{lines}</TagSet>")
 
 

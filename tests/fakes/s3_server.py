@@ -65,6 +65,7 @@ def serve(*, certificate: Path | None = None, key: Path | None = None) -> Iterat
         zone="de",
         region=REGION,
         host_aliases=("s3.localhost", "localhost"),
+        authenticate_form=verifier.authenticate_form,
         on_unauthenticated=lambda code, source: unauthenticated.append((code, source)),
     )
     listener = socket.socket()

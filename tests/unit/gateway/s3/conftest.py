@@ -18,4 +18,11 @@ def guard() -> FakeGuard:
 @pytest.fixture
 def app(guard: FakeGuard) -> S3App:
     verifier = Verifier(OneKey(), region=REGION, clock=time.time)
-    return S3App(guard, verifier.authenticate, zone="de", region=REGION, host_aliases=("s3.localhost",))
+    return S3App(
+        guard,
+        verifier.authenticate,
+        zone="de",
+        region=REGION,
+        host_aliases=("s3.localhost",),
+        authenticate_form=verifier.authenticate_form,
+    )

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from vault.store.store import Store
 SWEEP_SECONDS = 300.0
 PROJECT_SECONDS = 0.5
 RECONCILE_SECONDS = 10.0
+LOCATION_TRIES, LOCATION_PAUSE = 3, 1.0  # seconds
 KEEP_SECONDS = 1.0
 KEEPER_SECONDS = 30.0  # a step of an order about keys is many calls of the provider, not one
 log = structlog.get_logger("jobs")
@@ -168,6 +170,12 @@ class _AskedOfTheBroker:
     key_class: KeyClass
 
     def location(self) -> ProviderLocation:
+        # A closed zone stays closed until the next round: one answer that was lost is not worth a minute of that.
+        for _ in range(LOCATION_TRIES - 1):
+            try:
+                return self.broker.key_location(self.key_class)
+            except Unavailable:
+                time.sleep(LOCATION_PAUSE)
         return self.broker.key_location(self.key_class)
 
 

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
 
     s3_host: str = Field("127.0.0.1", description="address the S3 port listens on")
     s3_port: int = Field(9000, ge=0, le=65535, description="S3 port")
+    s3_domains: str = Field(
+        "localhost", description="names of this endpoint, comma-separated: a sub-domain of one is a bucket"
+    )
     api_host: str = Field("127.0.0.1", description="address the API port listens on")
     api_port: int = Field(9001, ge=0, le=65535, description="API and console port")
     tls_cert: Path | None = Field(None, description="PEM chain; both ports then speak TLS 1.3")
@@ -112,6 +115,10 @@ class Settings(BaseSettings):
         if self.key_destroy_days is not None:
             return self.key_destroy_days
         return 7 if self.posture == "production" else 0
+
+    @property
+    def bucket_hosts(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.s3_domains.split(",") if name.strip())
 
     @property
     def zone_dir(self) -> Path:

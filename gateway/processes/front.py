@@ -182,7 +182,8 @@ async def _build(
     )  # fmt: skip
     s3_app = S3App(
         front, verifiers["s3"].authenticate, zone=settings.zone, region=settings.zone,
-        on_unauthenticated=refusals.count,
+        on_unauthenticated=refusals.count, host_aliases=settings.bucket_hosts,
+        authenticate_form=verifiers["s3"].authenticate_form, ignores_acls=settings.created_buckets == "open",
     )  # fmt: skip
     return Parts(front, ledger, doctrine, refusals, s3_app, AuthenticatedApi(app, verifiers["demesne"], refusals.count))
 

@@ -297,6 +297,15 @@ class Rebuild:
         self.report.restored[what] += by
 
 
+def superseded_by_ledger(evidence: Evidence) -> set[str]:
+    """Versions that a later commit of the same object may have taken the place of."""
+    last = _last_commits(evidence)
+    return {
+        version_id for version_id, commit in evidence.commits.items()
+        if last.get((commit.dataset_id, commit.object_hash), 0) > commit.sequence
+    }  # fmt: skip
+
+
 def _last_commits(evidence: Evidence) -> dict[tuple[str, str], int]:
     """By object (dataset id, keyed hash): the sequence of its last commit that nothing removed."""
     last: dict[tuple[str, str], int] = {}

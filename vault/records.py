@@ -133,6 +133,15 @@ class StoreRecords:
                 done += 1
         return done
 
+    def rewrite(self, name: str) -> None:
+        """What the catalog says now under this name."""
+        if name[0] == "d":
+            self.keep_dataset(name.rsplit("/", 1)[1])
+        elif name[0] == "g":
+            self.keep_group(name.rsplit("/", 1)[1])
+        else:
+            self.keep_wraps(name.rsplit("/", 1)[1])
+
     def expected(self) -> Iterator[tuple[str, bytes]]:
         """(name, SHA-256 of the document) of each record there should be."""
         for name, document in self._documents():

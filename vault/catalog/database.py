@@ -20,6 +20,7 @@ from vault.errors import Broken, Conflict, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 5000
+STREAMED = 1000  # rows a stream holds at once
 Params = dict[str, Any]
 
 
@@ -84,6 +85,17 @@ class Database:
                 raise failure from error
         try:
             return self._connection().execute(statement, params).all()
+        except exc.DBAPIError as error:
+            raise self._translated(error) from error
+
+    def stream(self, statement: Executable) -> Iterator[Row[Any]]:
+        """Row after row of a whole table in constant memory, on a connection of its own."""
+        try:
+            with self._engine.connect() as connection:
+                if not self.is_sqlite:  # a cursor on the server lives in a transaction, for as long as it takes
+                    connection.execution_options(isolation_level="REPEATABLE READ")
+                    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                yield from connection.execution_options(yield_per=STREAMED).execute(statement)
         except exc.DBAPIError as error:
             raise self._translated(error) from error
 

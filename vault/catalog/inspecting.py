@@ -1,0 +1,100 @@
+"""Looking through a whole catalog, row by row in constant memory, for `vault.fsck`."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from sqlalchemy import Select, and_, case, exists, func, select, update
+
+from vault.catalog import mapping
+from vault.catalog.mapping import BODY, JOB, MANIFEST, VERSION, VIEW, Mapper
+from vault.catalog.rows import BodyRow, ManifestRow, VersionRow, ViewRow
+from vault.catalog.section import Section
+from vault.catalog.tables import body, body_share, job, object_version, view
+from vault.catalog.versions import view_job
+from vault.errors import Refused
+
+T = TypeVar("T")
+SEALED = tuple(each for each in vars(mapping).values() if isinstance(each, Mapper) and each.sealed)
+
+
+class Inspecting(Section):
+    def edited_rows(self) -> Iterator[tuple[str, str]]:
+        """(table, primary key) of each row that does not carry its seal."""
+        for mapper in SEALED:
+            keys = [mapper.columns.index(column.name) for column in mapper.table.primary_key]
+            for row in self._database.stream(mapper.select.where(mapper.table.c.tenant == self.tenant)):
+                try:
+                    mapper.read(row, self._seal)
+                except Refused:
+                    yield mapper.name, "/".join(str(row[at]) for at in keys)
+
+    def every_version(self) -> Iterator[VersionRow]:
+        """Living ones, markers too."""
+        return self._every(VERSION, VERSION.select.where(object_version.c.state == "live"))
+
+    def every_view(self) -> Iterator[ViewRow]:
+        return self._every(VIEW, VIEW.select)
+
+    def every_manifest(self) -> Iterator[ManifestRow]:
+        return self._every(MANIFEST, MANIFEST.select)
+
+    def every_body(self) -> Iterator[BodyRow]:
+        return self._every(BODY, BODY.select)
+
+    def unreferenced_bodies(self) -> Iterator[BodyRow]:
+        """Live ones whose version or view is not, and which no copy shares."""
+        named = exists().where(and_(
+            object_version.c.tenant == body.c.tenant, object_version.c.version_id == body.c.subject,
+            object_version.c.state == "live",
+        ))  # fmt: skip
+        rendered = exists().where(and_(
+            view.c.tenant == body.c.tenant, view.c.view_id == body.c.subject, view.c.state == "ready"
+        ))  # fmt: skip
+        shared = exists().where(and_(body_share.c.tenant == body.c.tenant, body_share.c.body_id == body.c.body_id))
+        return self._every(BODY, BODY.select.where(body.c.state == "live", ~named, ~rendered, ~shared))
+
+    def keys_without_latest(self) -> Iterator[tuple[str, str]]:
+        """(dataset id, key) that have living versions and none that is the latest."""
+        latest = func.sum(case((object_version.c.is_latest.is_(True), 1), else_=0))
+        statement = (
+            select(object_version.c.dataset_id, object_version.c.key)
+            .where(object_version.c.tenant == self.tenant, object_version.c.state == "live")
+            .group_by(object_version.c.dataset_id, object_version.c.key)
+            .having(latest != 1)
+        )
+        for row in self._database.stream(statement):
+            dataset_id, key = tuple(row)
+            yield dataset_id, key
+
+    def known_version(self, dataset_id: str, version_id: str) -> VersionRow | None:
+        """Buried ones too."""
+        statement = VERSION.select.where(
+            object_version.c.tenant == self.tenant, object_version.c.dataset_id == dataset_id,
+            object_version.c.version_id == version_id,
+        )  # fmt: skip
+        return self._find(VERSION, statement)
+
+    def orphan_unreferenced(self, body_id: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                update(body).where(body.c.tenant == self.tenant, body.c.body_id == body_id)
+                .values(state="orphan", created_at=self._clock())
+            )  # fmt: skip
+
+    def views_without_job(self) -> Iterator[ViewRow]:
+        """Waiting to be built, and nobody was told to."""
+        for waiting in self._every(VIEW, VIEW.select.where(view.c.state.in_(["queued", "building"]))):
+            name = view_job(waiting).job_id
+            found = self._all(
+                JOB, JOB.select.where(job.c.tenant == self.tenant, job.c.job_id.like(f"{name}%"))
+            )
+            if not any(each.state in {"queued", "leased"} for each in found):
+                yield waiting
+
+    def _every(self, mapper: Mapper[T], statement: Select[tuple[object, ...]]) -> Iterator[T]:
+        """Rows that carry their seal; edited ones are `edited_rows`' to tell."""
+        for row in self._database.stream(statement.where(mapper.table.c.tenant == self.tenant)):
+            try:
+                yield mapper.read(row, self._seal)
+            except Refused:
+                continue

@@ -11,8 +11,8 @@ import sys
 
 from benchmarks.zone import publish
 
-ZONES = ("get", "ranges", "memory")  # start a zone and publish by themselves
-ALONE = ("seal", "decide", "ledger", "view", "classify")  # print one JSON document with --json
+ZONES = ("get", "ranges", "memory", "workers")  # start a zone and publish by themselves
+ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify")  # print one JSON document with --json
 
 
 def alone(name: str) -> None:

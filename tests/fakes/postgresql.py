@@ -36,7 +36,7 @@ def available() -> bool:
 class Server:
     """One PostgreSQL in `directory`. Without `port` on a Unix socket alone, nobody asked for a password."""
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None, fsync: bool = False) -> None:
         account = _account()
         assert account is not None
         self._account = account
@@ -47,7 +47,7 @@ class Server:
         self._run("initdb", "-D", str(self._data), "-U", "demesne", "--auth-local=trust", f"--auth-host={host}",
                   "--encoding=UTF8", "--no-sync")  # fmt: skip
         where = f"-c listen_addresses=127.0.0.1 -c port={port}" if port else "-c listen_addresses=''"
-        self._options = f"-k {directory} {where} -c fsync=off -c max_connections=80"
+        self._options = f"-k {directory} {where} -c fsync={'on' if fsync else 'off'} -c max_connections=80"
 
     @property
     def _data(self) -> Path:

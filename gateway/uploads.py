@@ -64,6 +64,7 @@ class PartWriting:
     async def abort(self) -> None:
         if not self.done:
             self.done = True
+            await self._slabs.settle()
             await self._guard.blocking(self._writer.abort)
 
 

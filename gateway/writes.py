@@ -91,6 +91,7 @@ class Writing:
     async def abort(self) -> None:
         if not self.done:
             self.done = True
+            await self._slabs.settle()
             await self._writes.guard.blocking(self._writer.abort)
 
 

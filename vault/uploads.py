@@ -21,7 +21,7 @@ from vault.envelope.suite import HEADER
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Broken, Malformed, VaultError
 from vault.store.store import Readable, Store
-from vault.writing import Place, SealedBody, store_key
+from vault.writing import Beside, Place, SealedBody, at_once, store_key
 
 MIN_PART = 5 << 20
 """Bytes that every part but the last must have, as in S3."""
@@ -89,14 +89,14 @@ class PartWriter:
     def md5(self) -> bytes:
         return self._body.md5
 
-    def write(self, data: Readable) -> None:
+    def write(self, data: Readable, beside: Beside = at_once) -> None:
         if self._ended:
             raise Broken("part.ended")
         if self._body.size + len(data) > MAX_PART_BYTES:
             self.abort()
             raise Malformed("part.large", f"more than {MAX_PART_BYTES} bytes")
         try:
-            self._body.write(data)
+            self._body.write(data, beside)
         except VaultError:
             self.abort()
             raise

@@ -9,6 +9,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, cast
 
 from vault.catalog.catalog import Catalog
@@ -136,6 +137,15 @@ def store_key(kind: str, name: str) -> str:
     return f"{kind}/{name[:2]}/{name}"
 
 
+Beside = Callable[[Callable[[], object]], Callable[[], object]]
+"""Starts a call, perhaps on another thread; what it gives back waits for the end of it, or does it then."""
+
+
+def at_once(call: Callable[[], object]) -> Callable[[], object]:
+    """Nothing beside: the call is made when it is waited for."""
+    return call
+
+
 class SealedBody:
     """One body being sealed into the store. Its name must be in the catalog before this is made."""
 
@@ -162,12 +172,16 @@ class SealedBody:
     def md5(self) -> bytes:
         return self._md5.digest()
 
-    def write(self, data: Readable) -> None:
-        self._md5.update(data)
-        self.size += len(data)
-        sealed = self._sealer.update(data)
-        if len(sealed):
-            self._writer.write(sealed)
+    def write(self, data: Readable, beside: Beside = at_once) -> None:
+        """`beside` may hash on another thread meanwhile: MD5 takes longer than sealing and storing together."""
+        hashed = beside(partial(self._md5.update, data))
+        try:
+            self.size += len(data)
+            sealed = self._sealer.update(data)
+            if len(sealed):
+                self._writer.write(sealed)
+        finally:
+            hashed()  # also when the store failed: `data` is the caller's again
 
     def finish(self) -> ManifestBody:
         """Durable when this returns."""
@@ -247,12 +261,12 @@ class PutWriter:
     def md5(self) -> bytes:
         return self._body.md5
 
-    def write(self, data: Readable) -> None:
+    def write(self, data: Readable, beside: Beside = at_once) -> None:
         """`data` may be reused once this returns. A store that fails ends this writer."""
         if self._ended:
             raise Broken("put.ended")
         try:
-            self._body.write(data)
+            self._body.write(data, beside)
         except VaultError:
             self.abort()
             raise

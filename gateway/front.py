@@ -1,8 +1,10 @@
 """The front worker's roads under one name: what the S3 dialect calls the guard (`gateway.s3.ports.Guard`)."""
 
+from gateway.copies import Copies
 from gateway.guard import Guard
 from gateway.reads import Reads
 from gateway.registry import Registry
+from gateway.tags import ObjectTags
 from gateway.uploads import Uploads
 from gateway.versions import Versions
 from gateway.writes import Writes
@@ -12,7 +14,8 @@ class Front:
     """Reads, writes and the registry behind one port. Holds nothing of its own but the references."""
 
     def __init__(self, guard: Guard, reads: Reads, writes: Writes, registry: Registry) -> None:
-        uploads, versions = Uploads(writes), Versions(guard, writes.catalog, reads)
+        uploads, versions = Uploads(writes), Versions(guard, writes.catalog, reads, registry.keep)
+        copies, tags = Copies(reads, writes, uploads), ObjectTags(guard, writes.vault, reads)
         self.guard = guard
         self.open_read = reads.open_read
         self.list_objects = reads.list_objects
@@ -24,6 +27,10 @@ class Front:
         self.abort_upload = uploads.abort_upload
         self.list_parts = uploads.list_parts
         self.list_uploads = uploads.list_uploads
+        self.copy_object = copies.copy_object
+        self.copy_part = copies.copy_part
+        self.get_tags = tags.get_tags
+        self.put_tags = tags.put_tags
         self.get_versioning = versions.get_versioning
         self.set_versioning = versions.set_versioning
         self.list_versions = versions.list_versions

@@ -12,12 +12,13 @@ from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.plans import IDENTITY_PLAN, declassified
 from gateway.s3.ports import ListedObject, Listing, StoredPart
-from gateway.shown import absent, kept_checksums, modified, shown_version
+from gateway.shown import absent, grant_of, kept_checksums, modified, shown_version
 from gateway.streams import PlainStream
 from lineage.errors import LineageError
 from vault.broker.types import Grant
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import VersionRow, ViewRow
+from vault.envelope.manifest import Manifest
 from vault.errors import VaultError
 from vault.objects import Vault
 from vault.reading import SealedReader
@@ -34,21 +35,24 @@ class Reading:
 
     def __init__(
         self, guard: Guard, admission: Admission, version: VersionRow, row: Row, reader: SealedReader | None,
-        still_allowed: Callable[[], GatewayError | None],
+        still_allowed: Callable[[], GatewayError | None], manifest: Manifest | None, grant: Grant,
     ) -> None:  # fmt: skip
+        """`manifest`: of what was written, where the caller sees that; None for a view."""
         self._guard = guard
         self._reader = reader
         self._still_allowed = still_allowed
         self.size = row.size
         self.etag = row.etag
         self.content_type = reader.content_type if reader else version.content_type
+        self.version, self.grant = version, grant
         self.last_modified = modified(row)
-        self.user_metadata: Mapping[str, str] = reader.user_metadata if reader else {}
+        described = reader.manifest if reader else manifest
+        self.user_metadata: Mapping[str, str] = described.user_metadata if described else {}
         dataset = admission.facts.dataset
         self.version_id = shown_version(dataset, version) if dataset else None
         self.checksums = kept_checksums(row)
-        self._as_written = row is version and reader is not None
-        self.tag_count = len(reader.manifest.tags) if reader and self._as_written else 0
+        self.as_written = row is version and reader is not None
+        self._manifest = manifest
         self.view = admission.view
         self.decision_id = admission.decision_id
         self.promise = admission.promise.encode()
@@ -59,10 +63,20 @@ class Reading:
     @property
     def parts(self) -> Sequence[StoredPart]:
         """Of an object that came in parts, as it was written; how a view's bytes were cut up is nobody's business."""
-        if self._reader is None or not self._as_written:
-            return ()
-        bodies = self._reader.manifest.bodies
+        bodies = self._manifest.bodies if self._manifest else ()
         return tuple(StoredPart(b.part, b.plain_length, b.checksums) for b in bodies if b.part)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return self._manifest.tags if self._manifest else {}
+
+    @property
+    def tag_count(self) -> int:
+        return len(self.tags)
+
+    def charge_whole(self) -> None:
+        """A copy over the same bodies: nothing was streamed, and all of it can be read elsewhere now."""
+        self.sent, self.ranges = self.size, [[0, self.size]]
 
     def stream(self, start: int, stop: int) -> PlainStream:
         """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
@@ -136,18 +150,18 @@ class Reads:
         if not _is_own_rendering(admission, version):
             row = await self._guard.blocking(self._rendering, admission, version)
         self._check_unchanged(principal, admission, version, action)
-        reader = None
+        reader, grant = None, grant_of(principal, admission)
         if admission.view != "writer":
             if action != "head":
                 await self._note(admission, version)
-            grant = Grant(
-                entry=admission.entry, promise=admission.promise.encode(),
-                session_id=principal.session.session_id if principal.session else None,
-            )  # fmt: skip
             reader = await self._guard.blocking(self._vault.open, row, version.key, grant)
+            manifest = reader.manifest if row is version else None
+        else:
+            manifest = await self._guard.blocking(self._vault.describe, version, version.key, grant)
         return Reading(
-            self._guard, admission, version, row, reader, lambda: self._still_allowed(principal, admission)
-        )
+            self._guard, admission, version, row, reader, lambda: self._still_allowed(principal, admission), manifest,
+            grant,
+        )  # fmt: skip
 
     def _check_unchanged(
         self, principal: Principal, admission: Admission, version: VersionRow, action: str

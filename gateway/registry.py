@@ -14,9 +14,11 @@ from gateway.identity.principal import Principal
 from gateway.identity.tokens import static_secret
 from gateway.jobs.builder import BUILDER_VERSION
 from gateway.plans import DECLASSIFIED, IDENTITY_EFFECT, IDENTITY_PLAN
+from gateway.shown import grant_of
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import DatasetRow, ViewRow
 from vault.catalog.versions import NewView
+from vault.objects import Vault
 from vault.ref import DatasetRef
 
 KINDS = frozenset({"person", "workload", "service"})
@@ -27,17 +29,18 @@ class Registry:
     """What exists in this zone, and who changes it."""
 
     def __init__(
-        self, guard: Guard, catalog: Catalog, *, region: str, created_label: Literal["personal", "none"],
+        self, guard: Guard, catalog: Catalog, vault: Vault, *, region: str, created_label: Literal["personal", "none"],
         static_key: bytes, zones: Sequence[str], posture: str, keep: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._guard = guard
         self._catalog = catalog
+        self._vault = vault
         self._region = region
         self._created_label = created_label
         self._static_key = static_key
         self._zones = frozenset(zones)
         self._posture = posture
-        self._keep = keep
+        self.keep = keep
 
     async def list_datasets(self, principal: Principal) -> list[tuple[str, int]]:
         await self._guard.admit(principal, "list-datasets", request_id=secrets.token_hex(8))
@@ -80,7 +83,7 @@ class Registry:
         row = await self._guard.blocking(
             self._catalog.create_dataset, name, zone, label, synthetic, admission.decision_id
         )
-        await self._guard.blocking(self._keep, row.dataset_id)  # in the store before anybody is told of it
+        await self._guard.blocking(self.keep, row.dataset_id)  # in the store before anybody is told of it
         return self._described(row, None)
 
     async def delete_dataset(self, principal: Principal, dataset: DatasetRef, request_id: str) -> None:
@@ -89,7 +92,7 @@ class Registry:
         )
         row = _present(admission)
         await self._guard.blocking(self._catalog.drop_dataset, row.dataset_id, admission.decision_id)
-        await self._guard.blocking(self._keep, row.dataset_id)
+        await self._guard.blocking(self.keep, row.dataset_id)
         await self._record("dataset", principal, dataset=row.name, dataset_id=row.dataset_id, change="delete")
 
     async def set_contract(
@@ -109,7 +112,7 @@ class Registry:
                            labels=[c["label"] for c in contract["columns"]])  # fmt: skip
         row = await self._guard.blocking(self._catalog.dataset, name)
         await self.declare_plans(row, contract, admission.decision_id)
-        await self._guard.blocking(self._keep, row.dataset_id)
+        await self._guard.blocking(self.keep, row.dataset_id)
         return self._described(row, contract)
 
     async def declare_plans(self, row: DatasetRow, contract: dict[str, Any], record: str) -> None:
@@ -209,10 +212,10 @@ class Registry:
             self._catalog.declare_plan, row.dataset_id, IDENTITY_PLAN, DECLASSIFIED, IDENTITY_EFFECT,
             row.contract_version, admission.decision_id,
         )  # fmt: skip
-        await self._guard.blocking(self._keep, row.dataset_id)
+        await self._guard.blocking(self.keep, row.dataset_id)
         known = await self._guard.blocking(self._catalog.view, version.version_id, IDENTITY_PLAN)
         await self._guard.blocking(
-            self._catalog.relabel, row.dataset_id, version.version_id, "none", admission.decision_id,
+            self._vault.relabel, version, "none", grant_of(principal, admission), admission.decision_id,
             views=[NewView(IDENTITY_PLAN, BUILDER_VERSION)] if known is None else [],
         )  # fmt: skip
         return {"dataset": dataset, "key": key, "version_id": version.version_id, "label": "none", "name": name,

@@ -2,7 +2,9 @@
 
 from gateway.errors import BadRequest, GatewayError, NotFound
 from gateway.guard import Admission
+from gateway.identity.principal import Principal
 from gateway.s3.ports import NO_CHECKSUMS, Checksums
+from vault.broker.types import Grant
 from vault.catalog.rows import DatasetRow, VersionRow, ViewRow
 
 
@@ -12,6 +14,14 @@ def here(admission: Admission) -> DatasetRow:
     if row is None:
         raise NotFound("NoSuchBucket", "No dataset of that name is here for you", decision_id=admission.decision_id)
     return row
+
+
+def grant_of(principal: Principal, admission: Admission) -> Grant:
+    """What the broker is shown for a key: the promised intent."""
+    return Grant(
+        entry=admission.entry, promise=admission.promise.encode(),
+        session_id=principal.session.session_id if principal.session else None,
+    )  # fmt: skip
 
 
 def shown_version(dataset: DatasetRow, version: VersionRow) -> str | None:

@@ -39,7 +39,7 @@ class PartWriting:
     def __init__(self, guard: Guard, writer: PartWriter, algorithm: str) -> None:
         self._guard = guard
         self._writer = writer
-        self._algorithm = algorithm
+        self.algorithm = algorithm
         self._slabs = Slabs(guard, writer)
         self.done = False
 
@@ -52,10 +52,10 @@ class PartWriting:
         await self._slabs.flush()
         if check is not None:
             check(WriteDigests(self._writer.size, self._writer.md5))
-        if self._algorithm and self._algorithm not in checksums.values:
+        if self.algorithm and self.algorithm not in checksums.values:
             raise BadRequest(
-                "InvalidRequest", f"the upload was created with {self._algorithm}: each part comes with its own",
-                rule="checksum.missing", remedy=f"send x-amz-checksum-{self._algorithm} with each part",
+                "InvalidRequest", f"the upload was created with {self.algorithm}: each part comes with its own",
+                rule="checksum.missing", remedy=f"send x-amz-checksum-{self.algorithm} with each part",
             )  # fmt: skip
         row = await self._guard.blocking(self._writer.finish, checksums.values)
         self.done = True

@@ -1,6 +1,6 @@
 """Versions as S3 shows them: switching them on and off, and listing them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.errors import BadRequest
 from gateway.guard import Admission, Guard
@@ -15,10 +15,11 @@ from vault.ref import DatasetRef
 
 
 class Versions:
-    def __init__(self, guard: Guard, catalog: Catalog, reads: Reads) -> None:
+    def __init__(self, guard: Guard, catalog: Catalog, reads: Reads, keep: Callable[[str], None]) -> None:
         self._guard = guard
         self._catalog = catalog
         self._reads = reads
+        self._keep = keep
 
     async def get_versioning(self, principal: Principal, dataset: DatasetRef, request_id: str = "") -> str:
         """off | enabled | suspended"""
@@ -44,6 +45,7 @@ class Versions:
             )
         )  # fmt: skip
         await self._guard.blocking(self._catalog.set_versioning, row.dataset_id, state, admission.decision_id)
+        await self._guard.blocking(self._keep, row.dataset_id)  # in the store before anybody is told of it
 
     async def list_versions(
         self, principal: Principal, dataset: DatasetRef, *, prefix: str, delimiter: str, after_key: str,

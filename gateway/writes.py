@@ -5,10 +5,11 @@ An unacknowledged write leaves nothing visible: bodies without a commit are swep
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from gateway.decide.decision import Allow
 from gateway.enforce.sniff import OPAQUE, format_of
-from gateway.errors import Conflict, GatewayError
+from gateway.errors import Conflict, Denied, GatewayError
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
 from gateway.jobs.builder import BUILDER_VERSION
@@ -53,7 +54,13 @@ class Writing:
         self._condition = condition
         self._request_id = request_id
         self._slabs = Slabs(writes.guard, writer)
+        self._source: VersionRow | None = None
+        self.committed_at = 0
         self.done = False
+
+    def no_weaker_than(self, source: VersionRow) -> None:
+        """What is written is a copy of `source`: it lies nowhere that the source may not, and is no less personal."""
+        self._source = source
 
     async def write(self, data: Buffer) -> None:
         await self._slabs.write(data)
@@ -76,7 +83,12 @@ class Writing:
             again, format_of(self._slabs.head, self._slabs.tail, self._ref.key, self._content_type)
         )
         views = await guard.blocking(self._writes.views, dataset, again.allow, data_format)
-        sealed = await guard.blocking(self._writer.finish, self._writes.sealed_facts(again))
+        facts = self._writes.sealed_facts(again)
+        if self._source is not None:
+            facts = as_strict(facts, self._source)
+        if facts.label != "none" and key_class(self._admission.allow) == "view":
+            raise label_changed()
+        sealed = await guard.blocking(self._writer.finish, facts)
         row = await guard.blocking(
             self._writes.vault.commit, sealed, written_by=self._principal.principal_id,
             run_id=again.facts.run.run_id, record=again.decision_id, object_format=data_format,
@@ -84,7 +96,7 @@ class Writing:
             jobs=self._writes.jobs(dataset, sealed.subject.version_id, data_format, views), views=views,
             expect=precondition(self._condition),
         )  # fmt: skip
-        self.done = True
+        self.done, self.committed_at = True, row.created_at
         await self._writes.committed(self._principal, again, row)
         return written(dataset, row, again.decision_id)
 
@@ -213,6 +225,17 @@ def label_changed() -> Conflict:
         "OperationAborted", "This run read personal data while the upload was under way", rule="flow.label",
         remedy="upload again; it will carry the label",
     )  # fmt: skip
+
+
+def as_strict(facts: SealedFacts, source: VersionRow) -> SealedFacts:
+    """For a copy: the stricter label of what the doctrine says and the source carries, and only zones both allow."""
+    placement = tuple(zone for zone in facts.placement if zone in source.placement)
+    if not placement:
+        raise Denied(
+            "AccessDenied", "The source may lie nowhere that the copy may", rule="residency.placement",
+            remedy="copy it where it may lie",
+        )  # fmt: skip
+    return replace(facts, label="none" if facts.label == source.label == "none" else "personal", placement=placement)
 
 
 def precondition(condition: WriteCondition | None) -> Precondition | None:

@@ -24,6 +24,7 @@ from gateway.decide.engine import Engine
 from gateway.decide.opa import Opa
 from gateway.decide.regorus import Regorus
 from gateway.directory import read_directory
+from gateway.durable.start import datasets_behind
 from gateway.facts import FactsPolicy, FactsReader
 from gateway.front import Front
 from gateway.guard import Guard
@@ -144,6 +145,7 @@ async def _build(
         ),
         now_ms,
     )  # fmt: skip
+    facts.close_datasets(await asyncio.to_thread(datasets_behind, settings.ledger_dir, catalog))
     guard = Guard(
         zone=settings.zone, facts=facts, doctrine=doctrine, ledger=ledger,
         recorder=Recorder(settings.tenant, settings.zone, hello.record_hash_key), directory=directory,
@@ -152,7 +154,7 @@ async def _build(
     )  # fmt: skip
     static_key = read_static_key(settings.static_key_path)
     registry = Registry(
-        guard, catalog, region=settings.zone,
+        guard, catalog, vault, region=settings.zone,
         created_label="none" if settings.created_buckets == "open" else "personal",
         static_key=static_key, zones=[zone.name for zone in directory.zones], posture=settings.posture,
         keep=vault.records.keep_dataset,

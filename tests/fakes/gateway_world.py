@@ -241,7 +241,7 @@ class GatewayWorld:
             decision_key=self.hello.decision_key, freshness_grace_ms=GRACE_MS, executor=self.executor,
             clock=self.clock, metrics=self.metrics,
         )  # fmt: skip
-        self.registry = Registry(self.guard, self.catalog, **({
+        self.registry = Registry(self.guard, self.catalog, self.vault, **({
             "region": ZONE, "created_label": "personal", "static_key": b"s" * 32, "zones": ["de", "fr"],
             "posture": posture, "keep": self.vault.records.keep_dataset,
         } | registry))  # fmt: skip

@@ -243,32 +243,14 @@ class Versions(Datasets, Bodies, Jobs, Keys):
             if self._within(connection, EXTENT, _EXTENT, subject=subject) is None:
                 self._insert(connection, EXTENT, ExtentRow(self.tenant, subject, dataset_id, tuple(columns), record))
 
-    def relabel(
-        self, dataset_id: str, version_id: str, label: str, record: str, *,
-        placement: tuple[str, ...] | None = None, jobs: Sequence[NewJob] = (), views: Sequence[NewView] = (),
-    ) -> VersionRow:  # fmt: skip
-        """A named declassification, or its contrary; views it makes needful are queued in the same transaction."""
-        if label not in {"personal", "none"}:
-            raise Refused("version.label", label)
-        with self._database.write() as connection:
-            held = self._locked_dataset(connection, dataset_id)
-            row = self._within(connection, VERSION, _BY_ID, dataset_id=dataset_id, version_id=version_id)
-            if row is None or row.state != "live" or row.delete_marker:
-                raise NotFound("version", version_id)
-            places = row.placement if placement is None else placement
-            changed = replace(row, label=label, placement=places, record=record)
-            self._replace(connection, VERSION, changed)
-            self._queue(connection, changed, jobs, views)
-            change = {"relabelled": [version_id], "label": label}
-            self._advance(connection, held, change, row.run_id, record)
-        return changed
-
     def next_generation(
         self, row: VersionRow, new: NewGeneration, record: str, *, jobs: Sequence[NewJob] = (),
         views: Sequence[NewView] = (),
     ) -> VersionRow:  # fmt: skip
         """Pin the next generation of a version's manifest; the one before waits for the sweeper. NotFound("version"),
-        Conflict("version.generation") when the version is at another generation than `row`."""
+        Refused("version.label"), Conflict("version.generation") when the version is at another one than `row`."""
+        if new.label not in {None, "personal", "none"}:
+            raise Refused("version.label", str(new.label))
         with self._database.write() as connection:
             held = self._locked_dataset(connection, row.dataset_id)
             where = {"dataset_id": row.dataset_id, "version_id": row.version_id}

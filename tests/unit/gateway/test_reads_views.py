@@ -47,7 +47,9 @@ def test_a_masked_answer_carries_none_of_the_objects_metadata(world: GatewayWorl
 
 def test_who_wrote_it_sees_size_and_etag_and_no_byte(world: GatewayWorld) -> None:
     head = world.read(world.steward, "a.csv", action="head")
-    assert (head.facts["view"], head.facts["size"], head.facts["user_metadata"]) == ("writer", len(CSV), {})
+    # What it said itself about what it wrote: the manifest was opened, and no key of a body ever left the broker.
+    said = {"made": "here"}
+    assert (head.facts["view"], head.facts["size"], head.facts["user_metadata"]) == ("writer", len(CSV), said)
     assert world.raw_opened() == 0  # nothing was opened for it
     refused = world.read(world.steward, "a.csv").refusal
     assert (refused.status, refused.rule) == (403, "access.steward-reads")

@@ -16,6 +16,7 @@ from gateway.jobs.builder import BUILDER_VERSION
 from tests.fakes.builder_world import RECORD, BuilderWorld
 from tests.fakes.canary import CanaryScanner
 from tests.fakes.sealed_bodies import columns
+from vault.catalog.mapping import VERSION
 from vault.catalog.versions import NewView
 from vault.errors import Unavailable
 
@@ -133,9 +134,9 @@ def test_a_declassified_object_is_resealed_unchanged(world: BuilderWorld) -> Non
     model = bytes(range(256)) * 9000
     version = world.put("model.pkl", model, {})
     world.catalog.declare_plan(version.dataset_id, plan_id(IDENTITY), "declassified", IDENTITY, 0, RECORD)
-    world.catalog.relabel(
-        version.dataset_id, version.version_id, "none", RECORD, views=[NewView(plan_id(IDENTITY), BUILDER_VERSION)]
-    )
+    with world.catalog._database.write() as connection:  # what a relabelling commits, without its manifest
+        world.catalog._replace(connection, VERSION, replace(version, label="none"))
+        world.catalog._queue(connection, version, (), [NewView(plan_id(IDENTITY), BUILDER_VERSION)])
     world.builder.run_once()
     assert world.view(version, IDENTITY).state == "ready"
     assert world.view_bytes(version, IDENTITY) == model

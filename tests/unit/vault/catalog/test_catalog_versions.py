@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.key_holder import grant
 from tests.fakes.vault_world import RECORD, RUN, WRITER, VaultWorld
 from vault.catalog.rows import VersionRow
 from vault.catalog.section import NewJob
 from vault.catalog.versions import NewView, Precondition
-from vault.errors import Conflict, NotFound, Refused
+from vault.errors import Conflict, NotFound, Refused, VaultError
 
 
 @pytest.fixture(params=["off", "enabled"])
@@ -170,13 +171,14 @@ def test_a_version_id_of_another_key_deletes_nothing(world: VaultWorld) -> None:
 
 def test_a_relabel_is_a_commit(world: VaultWorld) -> None:
     row = world.put("k", b"1")
-    changed = world.catalog.relabel(row.dataset_id, row.version_id, "none", "ff" * 16, views=[NewView("open", "b1")])
+    changed = world.vault.relabel(row, "none", grant(), "ff" * 16, views=[NewView("open", "b1")])
     assert (changed.label, changed.record) == ("none", "ff" * 16)
     assert latest(world) == changed
     assert sequence(world) == 2
     assert world.catalog.view(row.version_id, "open") is not None
-    with pytest.raises(Refused):
-        world.catalog.relabel(row.dataset_id, row.version_id, "harmless", RECORD)
+    with pytest.raises(VaultError):
+        world.vault.relabel(changed, "harmless", grant(), RECORD)
+    assert latest(world) == changed
 
 
 def test_a_dataset_is_dropped_only_when_empty_and_its_name_is_free_again(world: VaultWorld) -> None:

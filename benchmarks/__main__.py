@@ -12,7 +12,7 @@ import sys
 from benchmarks.zone import publish
 
 ZONES = ("get", "ranges", "memory", "workers")  # start a zone and publish by themselves
-ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify")  # print one JSON document with --json
+ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify", "shred")  # print one JSON document with --json
 
 
 def alone(name: str) -> None:

@@ -22,6 +22,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from vault.errors import Unavailable
+from vault.keys.tls_failure import is_certificate_failure
 
 CALL_SECONDS = 0.25
 _THROTTLED = {"ThrottlingException", "Throttling", "RequestLimitExceeded", "LimitExceededException", "SlowDown"}
@@ -110,7 +111,7 @@ def raise_unavailable(error: Exception) -> NoReturn:
     name = type(error).__name__
     if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
         raise Unavailable("provider.timeout", name) from error
-    if isinstance(error, SSLError):
+    if isinstance(error, SSLError) and is_certificate_failure(error):
         raise Unavailable("provider.tls", "the certificate is of no authority that was named") from error
     if isinstance(error, (ResponseParserError, ResponseStreamingError)):
         raise Unavailable("provider.answer", name) from error

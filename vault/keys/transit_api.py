@@ -16,6 +16,7 @@ from hvac.adapters import RawAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from vault.errors import NotFound, Refused, Unavailable
+from vault.keys.tls_failure import is_certificate_failure
 
 CALL_SECONDS = 0.25
 _MAX_ANSWER = 64 << 10
@@ -143,7 +144,9 @@ class TransitApi:
             finally:
                 answer.close()
         except requests.exceptions.SSLError as error:
-            raise Unavailable("provider.tls", "the certificate is of no authority that was named") from error
+            if is_certificate_failure(error):
+                raise Unavailable("provider.tls", "the certificate is of no authority that was named") from error
+            raise Unavailable("provider.connection", "ended inside the handshake") from error
         except (requests.exceptions.Timeout, ReadTimeoutError, TimeoutError) as error:
             raise Unavailable("provider.timeout", path) from error
         except (requests.exceptions.RequestException, HTTPError, OSError) as error:

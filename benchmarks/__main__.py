@@ -11,7 +11,7 @@ import sys
 
 from benchmarks.zone import publish
 
-ZONES = ("get", "ranges", "memory", "workers")  # start a zone and publish by themselves
+ZONES = ("get", "ranges", "peers", "memory", "growth", "workers")  # start a zone and publish by themselves
 ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify", "shred")  # print one JSON document with --json
 
 

@@ -5,6 +5,7 @@
     builder   builds masked views through decoder sandboxes
     jobs      ledger sequencer, residency checks, sweeper, lineage projection
     init      makes a zone's directories, keys and first principals; prints their credentials
+    maintain  fsck, rebuild, backup, restore: by hand
     engine    doctrine engine child (pipes only)
     sandbox   decoder child (pipes only)
 """
@@ -23,7 +24,7 @@ def _die_with_parent() -> None:
 
 def main(argv: list[str]) -> int:
     role = argv[0] if argv else ""
-    if role not in {"front", "broker", "builder", "jobs", "init", "engine", "sandbox"}:
+    if role not in {"front", "broker", "builder", "jobs", "init", "maintain", "engine", "sandbox"}:
         print(__doc__, file=sys.stderr)
         return 2
     if role == "sandbox":

@@ -49,6 +49,10 @@ def _start(role: str, settings: Settings, argv: list[str]) -> int:
             from gateway.processes.jobs import run_jobs
 
             return run_jobs(settings)
+        case "maintain":
+            from gateway.processes.maintain import run_maintain
+
+            return run_maintain(settings, argv)
         case _:
             from gateway.processes.front import run_front
 

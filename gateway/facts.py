@@ -14,7 +14,7 @@ from gateway.identity.principal import Principal
 from gateway.seen import Seen
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import DatasetRow, RunIoRow, SessionRow, VersionRow, ZoneRow
-from vault.errors import NotFound
+from vault.errors import NotFound, Refused
 
 SESSION_CACHE_MS = 5_000
 ZONE_CACHE_MS = 5_000
@@ -81,6 +81,11 @@ class FactsReader:
         self._sessions: dict[str, tuple[SessionRow | None, int]] = {}
         self._zone_row: tuple[ZoneRow | None, int] = (None, 0)
         self._runs: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._closed: frozenset[str] = frozenset()
+
+    def close_datasets(self, dataset_ids: frozenset[str]) -> None:
+        """Refuse every decision about these until this process ends: their rows were put back to what they were."""
+        self._closed = dataset_ids
 
     def gather(
         self,
@@ -183,6 +188,8 @@ class FactsReader:
             found = self._catalog.dataset(name)
         except NotFound:
             return None
+        if found.dataset_id in self._closed:
+            raise Refused("catalog.row-older", "the ledger saw this dataset further than the catalog is")
         # Compared by id: a dataset may be dropped and its name be given to a new one.
         return self._seen.newest(
             "dataset", found.dataset_id, found, lambda: self._catalog.dataset(name), lambda row: row.contract_version

@@ -2,10 +2,10 @@
 
 import typer
 
-from gateway.cli import dev, doctor, ledger, policy, run_demo, serve
+from gateway.cli import dev, doctor, ledger, maintain, policy, run_demo, serve
 
 
 def register(app: typer.Typer) -> None:
-    """Add `dev`, `serve`, `demo`, `doctor`, `policy …` and `ledger verify|verify-receipt` to `app`."""
-    for part in (dev, serve, run_demo, doctor, policy, ledger):
+    """Add `dev`, `serve`, `demo`, `doctor`, `fsck`, `rebuild`, `backup`, `restore`, `policy …` and `ledger verify|verify-receipt` to `app`."""
+    for part in (dev, serve, run_demo, doctor, maintain, policy, ledger):
         part.register(app)

@@ -13,15 +13,15 @@ from vault.rebuild import Commit, Evidence
 GENESIS = "0" * 32
 
 
-def read_evidence(ledger_dir: Path, tenant: str) -> Evidence | None:
-    """From the published entries of a ledger directory; None where there is no ledger. Whether the ledger itself is
-    what was recorded, `demesne ledger verify` says."""
+def read_evidence(ledger_dir: Path, tenant: str, newest: int | None = None) -> Evidence | None:
+    """From the published entries of a ledger directory, or the last `newest` of them; None where there is no ledger.
+    Whether the ledger itself is what was recorded, `demesne ledger verify` says."""
     reader = LedgerReader(ledger_dir)
     try:
         size = reader.size
     except NotFound:
         return None
-    return evidence_of(map(decode_entry, reader.encoded(0, size)), tenant)
+    return evidence_of(map(decode_entry, reader.encoded(0 if newest is None else max(0, size - newest), size)), tenant)
 
 
 def evidence_of(entries: Iterable[Mapping[str, Any]], tenant: str) -> Evidence:

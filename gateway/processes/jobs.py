@@ -35,8 +35,11 @@ from vault.keys.signing import ZoneSigner, verify_signature
 from vault.objects import Vault
 from vault.residency import Located
 from vault.store.store import Store
+from vault.sweeping import SHARDS
 
 SWEEP_SECONDS = 300.0
+UNNAMED_SECONDS = 170.0  # times 512 shards: a day
+RECORDS_SECONDS = 20.0
 PROJECT_SECONDS = 0.5
 RECONCILE_SECONDS = 10.0
 LOCATION_TRIES, LOCATION_PAUSE = 3, 1.0  # seconds
@@ -153,6 +156,8 @@ def _duties(
             Duty("reconcile", RECONCILE_SECONDS, reconcile),
             Duty("keys", KEEP_SECONDS, keeper),
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
+            Duty("unnamed", UNNAMED_SECONDS, lambda: _unnamed(vault)),
+            Duty("records", RECORDS_SECONDS, lambda: _records(vault)),
         )
     ]
     for thread in threads:
@@ -183,6 +188,18 @@ def _key_providers(settings: Settings, broker: BrokerClient) -> list[Located]:
     if not settings.key_provider:
         return [Located("key-provider", LocalWhereabouts(settings.zone_dir / "keys"))]
     return [Located("key-provider", _AskedOfTheBroker(broker, key_class)) for key_class in KeyClass]
+
+
+def _unnamed(vault: Vault) -> None:
+    """One shard of the store a round: all of it in a day, and no round costs more than 1/256 of its names."""
+    shard = vault.catalog.cursor("unnamed")
+    vault.note_unnamed(shard % SHARDS)
+    vault.catalog.advance_cursor("unnamed", shard + 1)
+
+
+def _records(vault: Vault) -> None:
+    """What a crash left out between the catalog and the store, and what a rotation moved."""
+    vault.records.reconcile()
 
 
 def _sweep(vault: Vault) -> None:

@@ -1,6 +1,6 @@
 """Looking through a whole catalog, row by row in constant memory, for `vault.fsck`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Select, and_, case, exists, func, select, update
@@ -14,6 +14,7 @@ from vault.catalog.versions import view_job
 from vault.errors import Refused
 
 T = TypeVar("T")
+_PAGE = 500
 SEALED = tuple(each for each in vars(mapping).values() if isinstance(each, Mapper) and each.sealed)
 
 
@@ -73,6 +74,17 @@ class Inspecting(Section):
             object_version.c.version_id == version_id,
         )  # fmt: skip
         return self._find(VERSION, statement)
+
+    def datasets_of_living(self, version_ids: Sequence[str]) -> set[str]:
+        """Dataset ids of those of the versions that live."""
+        found: set[str] = set()
+        for at in range(0, len(version_ids), _PAGE):
+            statement = select(object_version.c.dataset_id).where(
+                object_version.c.tenant == self.tenant, object_version.c.state == "live",
+                object_version.c.version_id.in_(version_ids[at : at + _PAGE]),
+            )  # fmt: skip
+            found |= {row[0] for row in self._database.rows(statement, {})}
+        return found
 
     def orphan_unreferenced(self, body_id: str) -> None:
         with self._database.write() as connection:

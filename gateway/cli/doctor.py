@@ -16,6 +16,7 @@ from demesne.errors import DemesneError
 from demesne.settings import Settings, read
 from gateway.cli import checks
 from gateway.cli.checks import Finding, State
+from gateway.cli.trust import handshake, trust
 
 EXIT_FAILED = 1
 PACKAGES = (
@@ -70,6 +71,8 @@ def gateway(ready_file: Path | None, ca: Path | None) -> list[Finding]:
     with httpx2.Client(verify=str(bundle) if bundle else True, trust_env=False, timeout=_TIMEOUT) as client:
         for zone in settings.zones:
             found += _zone(client, zone.name or zone.api_endpoint, zone.api_endpoint, zone.s3_endpoint)
+            known = str(bundle) if bundle else None
+            found += trust(zone.s3_endpoint or zone.api_endpoint, os.environ, known, handshake)
     return found + _skipped(settings)
 
 

@@ -8,10 +8,10 @@ SECONDS ?= 600
 TARGET ?= files
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check bench crash history lock clean
+.PHONY: help env demo dev test check bench crash history lock clean s3-tests
 
 help: ## print the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 env: $(STAMP) ## make .venv with .venv/bin/demesne from the hash-pinned locks
 
@@ -43,6 +43,9 @@ history: $(STAMP) ## concurrent clients of two gateways, disturbed, for SECONDS=
 
 bench: $(STAMP) ## measure; prints medians and ratios, writes benchmarks/out/*.json
 	@$(PY) -m benchmarks
+
+s3-tests: $(STAMP) ## run the data plane of ceph/s3-tests; SUITE=DIR with a checkout of it
+	@$(PY) -m benchmarks.s3_tests $(if $(SUITE),--suite $(SUITE))
 
 crash: $(STAMP) ## kill -9 at every persistence call; SEEDS=1000 TARGET=files|servers for the published runs
 	@$(PY) -m tests.fault.crash --seeds $(SEEDS) --target $(TARGET) --out docs/results/crash-$(TARGET).json

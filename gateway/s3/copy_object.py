@@ -9,6 +9,7 @@ from gateway.s3.copy_source import copy_source, source_check, source_span
 from gateway.s3.multipart import part_number_of, upload_id_of
 from gateway.s3.object_headers import content_type_of, metadata_of
 from gateway.s3.ports import Copied
+from gateway.s3.put_object import new_version_headers
 from gateway.s3.stored_checksums import checksum_lines, copy_algorithm
 from gateway.s3.tags import parse_tagging_header
 from gateway.s3.times import iso_time
@@ -59,13 +60,9 @@ async def upload_part_copy(call: Call) -> None:
 
 
 async def _reply(call: Call, root: str, copied: Copied) -> None:
-    headers: Headers = decision_headers(copied.decision_id)
-    for name, version in (
-        (b"x-amz-version-id", copied.version_id),
-        (b"x-amz-copy-source-version-id", copied.source_version_id),
-    ):
-        if version is not None:
-            headers.append((name, version.encode("ascii")))
+    headers: Headers = decision_headers(copied.decision_id) + new_version_headers(copied.version_id)
+    if copied.source_version_id is not None:
+        headers.append((b"x-amz-copy-source-version-id", copied.source_version_id.encode("ascii")))
     inner = xml.element("LastModified", iso_time(copied.last_modified))
     inner += f"<ETag>&quot;{xml.escape(copied.etag)}&quot;</ETag>{checksum_lines(copied.checksums)}"
     await call.answer.reply_xml(xml.document(root, inner), headers)

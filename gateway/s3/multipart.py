@@ -11,6 +11,7 @@ from gateway.s3.call import Call, Headers, decision_headers
 from gateway.s3.conditions import bare_etag, write_condition
 from gateway.s3.object_headers import content_type_of, metadata_of, tags_of
 from gateway.s3.ports import Checksums, CompletedPart
+from gateway.s3.put_object import new_version_headers
 from gateway.s3.stored_checksums import (
     checksum_headers,
     checksum_lines,
@@ -64,9 +65,7 @@ async def complete_multipart_upload(call: Call) -> None:
         call.principal, call.object_ref, upload_id, parts, write_condition(call.head), call.request_id,
         checksums=completion_checksums(call), size=_object_size(call),
     )  # fmt: skip
-    headers = decision_headers(written.decision_id)
-    if written.version_id is not None:
-        headers.append((b"x-amz-version-id", written.version_id.encode("ascii")))
+    headers = decision_headers(written.decision_id) + new_version_headers(written.version_id)
     inner = xml.element("Location", location_of(call)) + xml.element("Bucket", call.bucket)
     inner += xml.element("Key", call.key) + f"<ETag>&quot;{xml.escape(written.etag)}&quot;</ETag>"
     inner += checksum_lines(written.checksums)

@@ -28,8 +28,11 @@ async def put_object(call: Call) -> None:
     await call.answer.reply(200, written_headers(written))
 
 
+def new_version_headers(version_id: str | None) -> Headers:
+    """A write names the version it made; the null version, which the next write replaces, is not named (as S3)."""
+    return [] if version_id in (None, "null") else [(b"x-amz-version-id", str(version_id).encode("ascii"))]
+
+
 def written_headers(written: Written) -> Headers:
-    headers: Headers = [(b"etag", b'"%s"' % written.etag.encode("ascii"))]
-    if written.version_id is not None:
-        headers.append((b"x-amz-version-id", written.version_id.encode("ascii")))
+    headers: Headers = [(b"etag", b'"%s"' % written.etag.encode("ascii")), *new_version_headers(written.version_id)]
     return headers + checksum_headers(written.checksums) + decision_headers(written.decision_id)

@@ -2,8 +2,8 @@
 
 What moto checks itself: signatures, IAM actions (`INITIAL_NO_AUTH_ACTION_COUNT=0`), encryption contexts, and that a
 key of one account is nothing in another. What it does not, and KMS does, is laid over it here: a disabled key and one
-that is pending deletion neither encrypt nor decrypt. It knows no conditions and no key policies for principals, so
-raw and view are two accounts in tests.
+that is pending deletion neither encrypt nor decrypt, and a test may let the waiting period be over. It knows no
+conditions and no key policies for principals, so raw and view are two accounts in tests.
 """
 
 import io
@@ -115,6 +115,10 @@ class KeyStates:
         self._application = application
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"].startswith("/for-tests/delete/"):
+            _delete(environ["PATH_INFO"].rpartition("/")[2])
+            start("200 OK", [])
+            return [b""]
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if operation in {"Encrypt", "Decrypt"}:
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -126,6 +130,18 @@ class KeyStates:
                 return [answer]
         answers: Iterable[bytes] = self._application(environ, start)
         return answers
+
+
+def _delete(alias: str) -> None:
+    """The key and its alias are gone, as KMS has it when the waiting period is over."""
+    from moto.kms.models import kms_backends
+
+    for account in ACCOUNTS.values():
+        backend = kms_backends[account][REGION]
+        key_id = backend.get_key_id_from_alias(f"alias/{alias}")
+        if key_id is not None:
+            backend.delete_alias(f"alias/{alias}")
+            backend.delete_key(key_id)
 
 
 def _state(arn: str) -> str:

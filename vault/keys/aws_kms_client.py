@@ -19,6 +19,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as LineError
 from botocore.parsers import ResponseParserError
 
 from vault.errors import Unavailable
@@ -115,6 +116,6 @@ def raise_unavailable(error: Exception) -> NoReturn:
         raise Unavailable("provider.tls", "the certificate is of no authority that was named") from error
     if isinstance(error, (ResponseParserError, ResponseStreamingError)):
         raise Unavailable("provider.answer", name) from error
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, (LineError, HTTPClientError)):
         raise Unavailable("provider.connection", name) from error
     raise Unavailable("provider.error", name) from error

@@ -12,6 +12,7 @@ from tests.fakes.ledger import ledger_down
 from vault.errors import Unavailable
 from vault.keys.provider import ProviderLocation
 from vault.residency import Located
+from vault.store.exposure import Exposure, Replica
 
 
 class Provider:
@@ -40,7 +41,7 @@ def check(world: GatewayWorld, provider: Provider) -> ResidencyCheck:
     def append(entry: dict[str, Any]) -> None:
         world._record_refusal(entry)
 
-    places: list[Any] = [Located("store", world.store), Located("key-provider", provider)]
+    places: list[Any] = [Located("store", world.store, world.store.exposure), Located("key-provider", provider)]
     return ResidencyCheck(
         world.catalog, "de", "de", {"eu-central-1": "de", "us-east-1": "us"}, places, append, world.guard.recorder,
         world.clock,
@@ -51,7 +52,10 @@ def test_what_every_place_says_is_recorded_and_observed(world: GatewayWorld, che
     check()
     (entry,) = world.entries("residency")
     assert (entry["state"], entry["reason"], entry["strength"]) == ("open", "", "self-reported")
-    assert entry["observed"] == ["store=de (self-reported)", "key-provider=de (self-reported)"]
+    assert entry["observed"] == [
+        "store=de (self-reported)", "store-replica=no (self-reported)", "store-public=no (self-reported)",
+        "store-versions=off (self-reported)", "key-provider=de (self-reported)",
+    ]  # fmt: skip
     row = world.catalog.zone_state("de")
     assert (row.state, row.record, row.observed_at) == ("open", entry["id"], world.clock())
 
@@ -89,6 +93,58 @@ def test_drift_closes_the_zone_and_coming_back_opens_it(
     world.clock.advance(5_000)
     assert world.read(world.analyst, "a.csv").body == MASKED
     assert [entry["state"] for entry in world.entries("residency")] == ["open", "closed", "open"]
+
+
+WAYS_OUT = {
+    "a copy abroad": (Exposure("yes", "no", "off", (Replica("arn:copies", "us-east-1"),)), "store.replica-elsewhere"),
+    "a copy nobody can place": (Exposure("yes", "no", "off", (Replica("arn:copies", ""),)), "store.replica-unknown"),
+    "one copy at home, one abroad": (
+        Exposure("yes", "no", "off", (Replica("a", "de"), Replica("b", "us-east-1"))), "store.replica-elsewhere"
+    ),
+    "rules without a destination": (Exposure("yes", "no", "off"), "store.replica-unknown"),
+    "rules that may not be seen": (Exposure("unknown", "no", "off"), "store.replication-unknown"),
+    "a public door": (Exposure("no", "yes", "off"), "store.public"),
+    "a door nobody could look at": (Exposure("no", "unknown", "off"), "store.public"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WAYS_OUT)
+def test_a_way_out_of_the_zone_closes_it_and_its_end_opens_it(
+    name: str, world: GatewayWorld, check: ResidencyCheck
+) -> None:
+    check()
+    way, reason = WAYS_OUT[name]
+    shut = world.store.exposed
+    world.store.exposed = way
+    check()
+    world.clock.advance(5_000)
+    refused = world.read(world.analyst, "a.csv")
+    assert (refused.refusal.status, refused.refusal.rule, refused.body) == (503, "residency.zone-closed", b"")
+    assert world.entries("residency")[-1]["reason"] == reason
+    world.store.exposed = shut
+    check()
+    world.clock.advance(5_000)
+    assert world.read(world.analyst, "a.csv").body == MASKED
+    assert [entry["state"] for entry in world.entries("residency")] == ["open", "closed", "open"]
+
+
+@pytest.mark.parametrize("kept", ["kept", "suspended", "unknown", "not-offered"])
+def test_versions_that_stay_and_copies_at_home_are_told_and_close_nothing(
+    kept: Any, world: GatewayWorld, check: ResidencyCheck
+) -> None:
+    world.store.exposed = Exposure("yes", "no", kept, (Replica("arn:copies", "eu-central-1"),))
+    check()
+    assert world.catalog.zone_state("de").state == "open"
+    told = world.entries("residency")[-1]["observed"]
+    assert f"store-versions={kept} (self-reported)" in told
+    assert "store-replica=eu-central-1 (self-reported)" in told
+
+
+def test_decisions_state_the_places_and_not_every_answer(world: GatewayWorld, check: ResidencyCheck) -> None:
+    check()
+    world.clock.advance(5_000)
+    world.read(world.analyst, "a.csv")
+    assert [each["what"] for each in world.entries("intent")[-1]["residency"]] == ["store", "key-provider"]
 
 
 def test_another_name_of_the_same_place_is_the_same_place(world: GatewayWorld, check: ResidencyCheck) -> None:

@@ -9,6 +9,7 @@ It checks no signatures: a request without an Authorization header counts as ano
 import hashlib
 import itertools
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,11 +73,12 @@ class LyingS3:
         self.public = False
         self.asked: list[Asked] = []
         self.port = 0
+        self.scheme = "http"
         self._names = itertools.count()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def honest(self) -> None:
         self.bend = lambda _asked, answer: answer
@@ -180,8 +182,8 @@ def etag_of(data: bytes) -> str:
 
 
 @contextmanager
-def lying_s3() -> Iterator[LyingS3]:
-    """Serving when the block begins."""
+def lying_s3(tls: ssl.SSLContext | None = None) -> Iterator[LyingS3]:
+    """Serving when the block begins; with `tls`, nothing else is spoken."""
     server = LyingS3()
 
     class Handler(BaseHTTPRequestHandler):
@@ -223,7 +225,10 @@ def lying_s3() -> Iterator[LyingS3]:
             return  # a client that goes away is what these tests are about
 
     listener = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     server.port = listener.server_address[1]
+    server.scheme = "http" if tls is None else "https"
     thread = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -1,14 +1,19 @@
 """Both bucket drivers against a server that lies: each lie has a name at the port, and changes nothing else."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.fakes.lying_s3 import BUCKET, Answer, Asked, LyingS3, error, etag_of, listing, lying_s3, xml
 from tests.fakes.store_contract import StoreContract
 from vault.endpoint.address import parse_networks
+from vault.endpoint.dialer import key_hash
 from vault.errors import VaultError
 from vault.residency import Located, observe
 from vault.store.minio import MinioStore
@@ -29,7 +34,7 @@ def running() -> Iterator[LyingS3]:
 
 @pytest.fixture
 def server(running: LyingS3) -> LyingS3:
-    running.__dict__.update({name: value for name, value in vars(LyingS3()).items() if name != "port"})
+    running.__dict__.update({name: value for name, value in vars(LyingS3()).items() if name not in {"port", "scheme"}})
     return running
 
 
@@ -304,3 +309,92 @@ def test_a_store_outside_its_ranges_is_never_connected_to(driver: str, server: L
             store.put_bytes("b/aa/1", b"x")
         assert failed.value.reason in {"store.address", "store.plain-http"}
     assert server.asked == []
+
+
+# --- over TLS: what the connection itself proves
+
+
+@dataclass(frozen=True)
+class Secure:
+    server: LyingS3
+    ca: Path
+    pin: str
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    directory, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    pem = certificate.cert_chain_pems[0].bytes().decode()
+    with lying_s3(context) as server:
+        server.objects["b/aa/1"] = DATA
+        yield Secure(server, directory / "ca.pem", key_hash(ssl.PEM_cert_to_DER_cert(pem)))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_pinned_key_inside_a_declared_range_is_the_network(driver: str, secure: Secure) -> None:
+    store = connected(secure.server, driver, ca=secure.ca, pins=(secure.pin,))
+    found = store.location()
+    assert (found.observed, found.strength) == ("eu-central-1", "network")
+    assert found.target.endswith("/sealed at 127.0.0.1")
+    seen = observe([Located("store", store, store.exposure)], "de", {"eu-central-1": "de"})
+    assert {each.strength for each in seen} == {"network"}
+    assert store.read_at("b/aa/1", 5, 5) == DATA[5:10]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_without_a_pin_it_is_somebodys_word(driver: str, secure: Secure) -> None:
+    assert connected(secure.server, driver, ca=secure.ca).location().strength == "self-reported"
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_another_key_gets_nothing_and_sees_no_request(driver: str, secure: Secure) -> None:
+    asked = len(secure.server.asked)
+    store = connected(secure.server, driver, ca=secure.ca, pins=("0" * 64,))
+    for call in (store.location, lambda: store.put_bytes("b/aa/9", b"x"), lambda: store.read_at("b/aa/1", 0, 1)):
+        with pytest.raises(VaultError) as failed:
+            call()
+        assert failed.value.reason == "store.pin"
+    assert len(secure.server.asked) == asked
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("how", ["another authority", "public authorities"])
+def test_an_authority_that_is_not_named_vouches_for_nothing(
+    driver: str, how: str, secure: Secure, tmp_path: Path
+) -> None:
+    asked = len(secure.server.asked)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    store = connected(secure.server, driver, ca=tmp_path / "other.pem" if how == "another authority" else None)
+    with pytest.raises(VaultError) as failed:
+        store.put_bytes("b/aa/9", b"x")
+    assert failed.value.reason == "store.unreachable"
+    assert len(secure.server.asked) == asked
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_rebinding_name_server_never_leads_the_client_inside(driver: str, secure: Secure) -> None:
+    """The name is that of a store outside; later it is said to be 127.0.0.1, where somebody listens."""
+    answers = iter([["93.184.215.14", "127.0.0.1"], ["127.0.0.1"], ["::ffff:127.0.0.1"], ["169.254.169.254"]])
+    store = connected(
+        secure.server, driver, endpoint=f"https://store.example:{secure.server.port}", ca=secure.ca, networks=(),
+        resolve=lambda host, port: next(answers),
+    )  # fmt: skip
+    asked = len(secure.server.asked)
+    for _ in range(4):
+        with pytest.raises(VaultError) as failed:
+            store.put_bytes("b/aa/9", b"x")
+        assert failed.value.reason == "store.address"
+    assert len(secure.server.asked) == asked
+
+
+def test_a_file_of_authorities_that_is_none_is_named_at_once(tmp_path: Path, secure: Secure) -> None:
+    for text in ("", "not PEM"):
+        (tmp_path / "ca.pem").write_text(text)
+        for driver in DRIVERS:
+            with pytest.raises(VaultError) as failed:
+                connected(secure.server, driver, ca=tmp_path / "ca.pem")
+            assert failed.value.reason == "store.ca"

@@ -4,8 +4,10 @@
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import rfc8785
@@ -96,7 +98,13 @@ class Appraisal:
 
 def plan_id_of(effect: Mapping[str, Any]) -> str:
     """The id of a plan: 32 hex of SHA-256 over the canonical JSON (RFC 8785) of its effect."""
-    return hashlib.sha256(rfc8785.dumps(dict(effect))).hexdigest()[:32]
+    return _plan_id(json.dumps(dict(effect), sort_keys=True, separators=(",", ":")))
+
+
+@lru_cache(maxsize=1024)
+def _plan_id(effect: str) -> str:
+    """The general canonical encoder takes 0.3 ms for a plan, and every masked read names one of a few."""
+    return hashlib.sha256(rfc8785.dumps(json.loads(effect))).hexdigest()[:32]
 
 
 def deny(decision_id: str, revision: str, code: str, message: str, remedy: str) -> Deny:

@@ -15,7 +15,7 @@ from vault.catalog.database import Database
 from vault.catalog.seal import RowSeal
 from vault.keys.durable import create_durable
 from vault.keys.provider import KeyClass
-from vault.keys.signing import ZoneSigner
+from vault.keys.signing import ZoneSigner, verify_signature
 from vault.keys.zone_secrets import ZoneSecrets
 
 FIRST = {
@@ -42,7 +42,7 @@ def run_init(settings: Settings) -> int:
     database = Database(settings.catalog_location)
     database.upgrade()
     catalog = Catalog(database, RowSeal(zone_secrets.derived("catalog-mac")), now_ms, tenant=settings.tenant)
-    catalog.claim_ledger(settings.zone, _ledger_place(settings, signer.public_key))
+    _settle_ledger(settings, catalog, signer.public_key)
     static_key = read_static_key(settings.static_key_path, create=True)
     made = {}
     for name, (kind, roles, purpose) in FIRST.items():
@@ -58,16 +58,27 @@ def run_init(settings: Settings) -> int:
     return 0
 
 
-def _ledger_place(settings: Settings, public_key: bytes) -> str:
-    """Which ledger this gateway writes: the shared one's own id, or one that lies beside the files of this host."""
-    if settings.ledger_url:
-        from lineage.ledger.postgresql import SharedLog
-
-        shared = SharedLog(settings.ledger_url, settings.zone, public_key, durable=settings.posture == "production")
-        try:
-            return f"postgresql:{shared.initialise()}"
-        finally:
-            shared.close()
+def _settle_ledger(settings: Settings, catalog: Catalog, public_key: bytes) -> None:
+    """Claim the one ledger this gateway writes: the shared one by its own id, or the files of this host. A ledger of
+    this host's files is moved when a shared one is named for the first time."""
     named = settings.zone_dir / "ledger.id"
     create_durable(named, secrets.token_hex(16).encode())
-    return f"files:{named.read_text()}"
+    files = f"files:{named.read_text()}"
+    if not settings.ledger_url:
+        catalog.claim_ledger(settings.zone, files)
+        return
+    from lineage.ledger.moving import move_into
+    from lineage.ledger.postgresql import SharedLog
+
+    shared = SharedLog(settings.ledger_url, settings.zone, public_key, durable=settings.posture == "production")
+    try:
+        place = f"postgresql:{shared.initialise()}"
+        if catalog.ledger_place(settings.zone) == files:
+            if (settings.ledger_dir / "checkpoint").exists():
+                move_into(
+                    shared, settings.ledger_dir, settings.zone, public_key, verify_signature, holder=f"move:{files}"
+                )
+            catalog.move_ledger(settings.zone, files, place)
+        catalog.claim_ledger(settings.zone, place)
+    finally:
+        shared.close()

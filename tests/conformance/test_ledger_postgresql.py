@@ -12,18 +12,23 @@ from typing import Any
 import psycopg
 import pytest
 
+from gateway.processes.init import run_init
+from gateway.settings import Settings
 from lineage.errors import Broken, Unavailable
 from lineage.ledger.client import SyncLedgerClient
-from lineage.ledger.entry import encode_entry
+from lineage.ledger.entry import encode_entry, leaf_hash
+from lineage.ledger.moving import move_into
 from lineage.ledger.postgresql import LEASE_MS, SharedLog, libpq_url
 from lineage.ledger.proof import verify_receipt
 from lineage.ledger.reader import LedgerReader
 from lineage.ledger.shared import SharedLedger, _NotElected
 from lineage.ledger.verify import verify_directory
-from lineage.ledger.writer import Request
+from lineage.ledger.writer import Request, open_ledger
 from tests.fakes.ledger import LedgerKey, entry_id, intent, verify_ed25519
 from tests.fakes.postgresql import Server, available
 from tests.fakes.shared_ledger import KEY, check, gateway, initialise, now_ms, opened, process
+from vault.errors import Conflict
+from vault.keys.signing import ZoneSigner, verify_signature
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(not available(), reason="PostgreSQL is not installed")]
 LEASE = LEASE_MS / 1000
@@ -296,3 +301,84 @@ def test_before_it_is_set_up_it_says_so(server: tuple[Server, Path], tmp_path: P
     admin(found, "DROP TABLE IF EXISTS ledger_head, ledger_entry, ledger_sequencer")
     with pytest.raises(Unavailable, match=r"ledger\.schema"), opened(tmp_path / "a", found, "a"):
         pass
+
+
+# -- a ledger of files that is moved in --------------------------------------------------------------------------------
+
+
+def move(url: str, root: Path) -> int:
+    log = SharedLog(url, "de", KEY.public_key, durable=False)
+    try:
+        return move_into(log, root / "ledger", "de", KEY.public_key, verify_ed25519, holder="mover")
+    finally:
+        log.close()
+
+
+def write_files(root: Path, *numbers: int) -> None:
+    with open_ledger(root / "ledger", root / "decisions", "de", KEY.sign, KEY.public_key, verify_ed25519) as ledger:
+        for number in numbers:
+            _, [stored] = ledger.commit([Request(encode_entry(intent(number)), entry_id(number), b"")])
+            ledger.committed(leaf_hash(stored.entry), entry_id(number), stored)
+        ledger.publish()
+
+
+def test_files_move_in_whole_and_go_on_as_this_hosts_copy(url: str, tmp_path: Path) -> None:
+    write_files(tmp_path / "a", *range(60))
+    note = (tmp_path / "a" / "ledger" / "checkpoint").read_bytes()
+    assert move(url, tmp_path / "a") == 60
+    assert move(url, tmp_path / "a") == 60  # again: nothing twice
+    assert admin(url, "SELECT checkpoint FROM ledger_sequencer") == [(note,)]
+    with opened(tmp_path / "a", url, "a") as a, opened(tmp_path / "b", url, "b") as b:
+        assert append(a, 60) == [60]
+        a.publish()
+        b.publish()
+        assert LedgerReader(tmp_path / "b" / "ledger").find(entry_id(5)) == 5
+    assert check(tmp_path / "a").root == check(tmp_path / "b").root
+    earlier = verify_directory(
+        tmp_path / "b" / "ledger", KEY.public_key, verify_ed25519, zone="de", earlier=[note]
+    )
+    assert earlier.problems == []
+
+
+def test_a_move_that_was_broken_off_is_finished(url: str, tmp_path: Path) -> None:
+    write_files(tmp_path / "a", *range(10))
+    log = SharedLog(url, "de", KEY.public_key, durable=False)
+    log.append([encode_entry(intent(number)) for number in range(4)], 1)
+    log.close()
+    assert move(url, tmp_path / "a") == 10
+    with opened(tmp_path / "b", url, "b") as b:
+        b.publish()
+    assert check(tmp_path / "b").root == check(tmp_path / "a").root
+
+
+def test_nothing_is_moved_over_another_ledger_or_from_a_damaged_one(url: str, tmp_path: Path) -> None:
+    write_files(tmp_path / "a", *range(10))
+    log = SharedLog(url, "de", KEY.public_key, durable=False)
+    log.append([encode_entry(intent(77))], 1)
+    log.close()
+    with pytest.raises(Broken, match="other entries from 0"):
+        move(url, tmp_path / "a")
+    assert admin(url, "SELECT count(*) FROM ledger_entry") == [(1,)]
+    [segment] = (tmp_path / "a" / "ledger" / "log").iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"claims", b"clAims"))
+    with pytest.raises(Broken, match="does not verify"):
+        move(url, tmp_path / "a")
+
+
+def test_naming_a_shared_ledger_moves_the_zones_own_and_there_is_no_way_back(url: str, tmp_path: Path) -> None:
+    admin(url, "DROP TABLE ledger_head, ledger_entry, ledger_sequencer")
+    alone = Settings(zone="de", jurisdiction="de", state_dir=tmp_path, posture="development")
+    shared = alone.model_copy(update={"ledger_url": url})
+    assert run_init(alone) == 0
+    signer = ZoneSigner.load_or_create(alone.signing_key_path)
+    with open_ledger(
+        alone.ledger_dir, tmp_path / "decisions", "de", signer.sign, signer.public_key, verify_signature
+    ) as ledger:
+        _, [stored] = ledger.commit([Request(encode_entry(intent(1)), entry_id(1), b"")])
+        ledger.committed(leaf_hash(stored.entry), entry_id(1), stored)
+        ledger.publish()
+    assert run_init(shared) == 0
+    assert run_init(shared) == 0
+    assert admin(url, "SELECT size FROM ledger_head") == [(1,)]
+    with pytest.raises(Conflict, match=r"ledger\.elsewhere"):
+        run_init(alone)

@@ -86,6 +86,24 @@ def test_what_one_wrote_the_other_reads_at_once(pair: Pair) -> None:
         assert key not in keys(reader, "raw/")
 
 
+def test_versions_of_one_are_versions_of_the_other(pair: Pair) -> None:
+    with pair.a.api() as api:
+        api.create_dataset("versions", label="none")
+    pair.a.s3().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    made = []
+    for number, (writer, reader) in enumerate(ways(pair) * 2):
+        made.append(writer.s3().put_object(Bucket="versions", Key="k", Body=b"%d" % number)["VersionId"])
+        listed = reader.s3().list_object_versions(Bucket="versions")["Versions"]
+        assert [each["VersionId"] for each in listed] == made[::-1]
+        for each, version in enumerate(made):
+            body = reader.s3().get_object(Bucket="versions", Key="k", VersionId=version)["Body"].read()
+            assert body == b"%d" % each
+    marker = pair.b.s3().delete_object(Bucket="versions", Key="k")["VersionId"]
+    assert refused(pair.a.s3().get_object, Bucket="versions", Key="k").status == 404
+    pair.a.s3().delete_object(Bucket="versions", Key="k", VersionId=marker)
+    assert pair.b.s3().get_object(Bucket="versions", Key="k")["Body"].read() == b"3"
+
+
 def test_one_conditional_write_of_many_wins(pair: Pair) -> None:
     def attempt(number: int) -> int:
         gateway = (pair.a, pair.b)[number % 2]

@@ -34,9 +34,12 @@ def available() -> bool:
 
 
 class Server:
-    """One PostgreSQL in `directory`. Without `port` on a Unix socket alone, nobody asked for a password."""
+    """One PostgreSQL in `directory`. Without `port` on a Unix socket alone, nobody asked for a password. `tls`: its
+    certificate and key."""
 
-    def __init__(self, directory: Path, *, port: int | None = None, fsync: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, port: int | None = None, fsync: bool = False, tls: tuple[bytes, bytes] | None = None
+    ) -> None:
         account = _account()
         assert account is not None
         self._account = account
@@ -48,6 +51,14 @@ class Server:
                   "--encoding=UTF8", "--no-sync")  # fmt: skip
         where = f"-c listen_addresses=127.0.0.1 -c port={port}" if port else "-c listen_addresses=''"
         self._options = f"-k {directory} {where} -c fsync={'on' if fsync else 'off'} -c max_connections=80"
+        if tls is not None:
+            for name, pem in zip(("server.crt", "server.key"), tls, strict=True):
+                path = directory / "data" / name
+                path.write_bytes(pem)
+                path.chmod(0o600)
+                if os.geteuid() == 0:
+                    shutil.chown(path, "postgres", "postgres")
+            self._options += " -c ssl=on"
 
     @property
     def _data(self) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalog.mapping import OBSERVATION, ZONE
@@ -14,6 +14,15 @@ from vault.errors import Conflict, NotFound, Refused
 
 _ZONE = ZONE.select.where(same(zone, "name"))
 _LEDGER = select(ledger_home.c.place).where(same(ledger_home, "zone"))
+_MOVE = (
+    update(ledger_home)
+    .where(
+        ledger_home.c.tenant == bindparam("l_tenant"),
+        ledger_home.c.zone == bindparam("l_zone"),
+        ledger_home.c.place == bindparam("l_old"),
+    )
+    .values(place=bindparam("l_new"))
+)
 _OBSERVATIONS = (
     OBSERVATION.select.where(same(residency_observation, "zone"))
     .order_by(residency_observation.c.at.desc(), residency_observation.c.observation_id)
@@ -49,6 +58,18 @@ class Zones(Section):
                     observed=each["observed"], strength=each["strength"], matches=each["matches"], at=now,
                 ))  # fmt: skip
         return row
+
+    def ledger_place(self, name: str) -> str | None:
+        """Where the zone's ledger lies; None before anybody said it."""
+        found = self._database.first(_LEDGER, {"tenant": self.tenant, "zone": name})
+        return None if found is None else str(found[0])
+
+    def move_ledger(self, name: str, old: str, new: str) -> None:
+        """The zone's ledger lies in `new` now. Conflict("ledger.elsewhere") when it was not in `old`."""
+        given = {"l_tenant": self.tenant, "l_zone": name, "l_old": old}
+        with self._database.write() as connection:
+            if connection.execute(_MOVE, given | {"l_new": new}).rowcount != 1:
+                raise Conflict("ledger.elsewhere", f"this zone's ledger is not {old}")
 
     def claim_ledger(self, name: str, place: str) -> None:
         """Say where the zone's ledger lies; the first word counts. Conflict("ledger.elsewhere") when it lies in another

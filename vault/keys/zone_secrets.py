@@ -8,6 +8,8 @@ inputs, are dropped. From `root` derive the secrets that live as long as the zon
 
 import hashlib
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -16,13 +18,17 @@ from vault.keys.durable import create_durable, make_private_directory
 from vault.keys.provider import EpochState, KeyClass, KeyProvider
 from vault.keys.secrets import SecretBytes, derive_secret, new_key
 
+PSEUDONYM_SECONDS = 30.0
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,56}")
 
 
 class ZoneSecrets:
-    """Loads or makes the secrets of one zone under the raw credential. Thread safe; keeps what it opened."""
+    """Loads or makes the secrets of one zone under the raw credential. Thread safe; keeps what it opened, pseudonym
+    keys for half a minute."""
 
-    def __init__(self, directory: Path, provider: KeyProvider) -> None:
+    def __init__(self, directory: Path, provider: KeyProvider, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._pseudonyms: dict[str, float] = {}
         self._directory = directory / "secrets"
         self._provider = provider
         self._opened: dict[str, SecretBytes] = {}
@@ -44,7 +50,16 @@ class ZoneSecrets:
 
     def pseudonym_key(self, tenant: str, purpose_class: str) -> SecretBytes:
         """The key of one tenant's pseudonyms in one purpose class: joinable inside, unlinkable across."""
-        return self.named(pseudonym_name(tenant, purpose_class))
+        name, now = pseudonym_name(tenant, purpose_class), self._monotonic()
+        with self._lock:
+            stale = now >= self._pseudonyms.get(name, now)
+            if stale:  # asked for anew: its epoch may be disabled or destroyed
+                self._opened.pop(name, None)
+        key = self.named(name)
+        if stale:
+            with self._lock:
+                self._pseudonyms[name] = now + PSEUDONYM_SECONDS
+        return key
 
     def end(self, name: str) -> None:
         """Destroy the epoch key of this secret: nobody, a restored backup included, has it ever again."""

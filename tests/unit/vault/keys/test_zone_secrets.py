@@ -91,3 +91,19 @@ def test_brokers_that_ask_for_a_new_secret_at_once_are_given_one(tmp_path: Path)
 
         with ThreadPoolExecutor(4) as pool:
             assert len(set(pool.map(ask, [tmp_path / str(attempt)] * 4))) == 1
+
+
+def test_pseudonym_key_is_asked_for_again_after_half_a_minute(tmp_path: Path) -> None:
+    LocalProvider.initialise(tmp_path)
+    provider, now = LocalProvider.connect(tmp_path, KeyClass.RAW), [100.0]
+    zone_secrets = ZoneSecrets(tmp_path, provider, lambda: now[0])
+    key = zone_secrets.pseudonym_key("main", "research")
+    provider.disable(f"secret-{pseudonym_name('main', 'research')}")
+    now[0] += 29
+    assert zone_secrets.pseudonym_key("main", "research") == key
+    now[0] += 1
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"key\.disabled"):
+            zone_secrets.pseudonym_key("main", "research")
+    provider.enable(f"secret-{pseudonym_name('main', 'research')}")
+    assert zone_secrets.pseudonym_key("main", "research") == key

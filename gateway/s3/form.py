@@ -79,6 +79,11 @@ class FormReader:
             await self._more("the form ended inside its file")
         if at:
             yield bytes(self._held[:at])
+        del self._held[: at + len(self._delimiter)]
+        while len(self._held) < 2:
+            await self._more("the form ended inside its file")
+        if not self._held.startswith((b"--", b"\r\n")):  # a file that holds its own boundary would be cut short
+            raise malformed("a boundary is followed by other bytes")
         del self._held[:]
         while await self._arrival.next() is not None:
             pass

@@ -106,11 +106,12 @@ def test_pages_of_versions_show_each_once_newest_first(app: S3App, guard: FakeGu
         for _ in range(2):
             run(app, "PUT", f"/claims/{key}", body=b"x")
     run(app, "DELETE", "/claims/z")
-    seen, query = [], "max-keys=2"
+    seen: list[tuple[str, str]] = []
+    query = "max-keys=2"
     for _ in range(9):
         text = listed(app, query)
-        for piece in text.split("<Key>")[1:]:
-            seen.append((piece.partition("<")[0], piece.partition("<VersionId>")[2].partition("<")[0]))
+        pieces = text.split("<Key>")[1:]
+        seen += [(each.partition("<")[0], each.partition("<VersionId>")[2].partition("<")[0]) for each in pieces]
         if "<IsTruncated>false" in text:
             break
         key = text.partition("<NextKeyMarker>")[2].partition("<")[0]
@@ -145,7 +146,7 @@ def test_multi_delete_answers_each_key_by_itself(app: S3App, guard: FakeGuard) -
         app,
         f"<Object><Key>k</Key><VersionId>{marker}</VersionId></Object>"
         f"<Object><Key>k</Key><VersionId>junk</VersionId></Object>"
-        f"<Object><Key>k</Key><ETag>\"other\"</ETag></Object>",
+        '<Object><Key>k</Key><ETag>"other"</ETag></Object>',
     )
     assert f"<VersionId>{marker}</VersionId><DeleteMarker>true</DeleteMarker>" in text
     assert "<Code>NoSuchVersion</Code>" in text

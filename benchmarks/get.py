@@ -31,19 +31,22 @@ def main() -> None:
         with nginx(root) as plain:
             ours = RawClient(address_of(served.ready["s3_endpoint"]))
             theirs = RawClient(address_of(plain)) if plain else None
-            gateway, peer = [], []
+            gateway, peer, first = [], [], []
             for number in range(given.rounds + 1):
                 seconds = ours.get(served.signed_get("file.bin"), size)
                 beside = theirs.get(plain_get(f"{plain}/file.bin"), size) if theirs and plain else 0.0
                 if number:  # the first round warms both
                     gateway.append(seconds)
+                    first.append(ours.first_byte)
                     peer.append(beside)
             before = served.cpu_seconds()
             spent = sum(ours.get(served.signed_get("file.bin"), size) for _ in range(given.rounds))
             busy = served.cpu_seconds() - before
     figures = {
         "mib": given.mib, "rounds": given.rounds, "gateway_gb_s": round(size / median(gateway) / 1e9, 3),
-        "gateway_cpu_share": round(busy / spent, 2),
+        "gateway_cpu_share": round(busy / spent, 2), "gateway_cpu_s_gb": round(busy * 1e9 / size / given.rounds, 3),
+        "first_byte_ms": round(median(first) * 1000, 2),
+        "body_gb_s": round(size / median([a - b for a, b in zip(gateway, first, strict=True)]) / 1e9, 3),
     }  # fmt: skip
     if theirs:
         figures |= {"nginx_gb_s": round(size / median(peer) / 1e9, 3),

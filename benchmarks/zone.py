@@ -95,6 +95,7 @@ class RawClient:
         self._socket = socket.create_connection(address)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray(RECEIVE)
+        self.first_byte = 0.0  # seconds from the last request to the first byte of its answer
 
     def get(self, request: bytes, expected: int) -> float:
         """Seconds for one answer; raises unless it is 200 or 206 with exactly `expected` body bytes."""
@@ -106,6 +107,8 @@ class RawClient:
             count = self._socket.recv_into(view[got:])
             if count == 0:
                 raise RuntimeError("closed before the headers ended")
+            if not got:
+                self.first_byte = time.perf_counter() - began
             got += count
         head = bytes(view[:end]).lower()
         if not head.startswith((b"http/1.1 200", b"http/1.1 206")):

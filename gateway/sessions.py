@@ -139,6 +139,7 @@ class Sessions:
         """End a session: its owner or a steward may. Open streams end within seconds."""
         row = await self._own(principal, session_id)
         await self._record("revocation", principal, session=row.session_id)
+        await self._guard.blocking(self._broker.revoke_session, session_id)
         await self._guard.blocking(self._catalog.revoke_session, session_id)
         self._guard.facts.forget_session(session_id)
         self._forget_keys(session_id)

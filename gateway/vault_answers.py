@@ -32,6 +32,9 @@ _BAD_REQUESTS: Final = {
     "broker.size": ("EntityTooLarge", "the evidence is larger than 64 KiB"),
 }
 _KEYS: Final[dict[str, tuple[type[GatewayError], str, str, str]]] = {
+    "key.epoch": (NotFound, "NoSuchKeyEpoch", "No epoch key of that name and class is here", "see `key list`"),
+    "key.version": (NotFound, "NoSuchVersion", "None of these versions has a key here", "see the dataset's versions"),
+    "key.request": (NotFound, "NoSuchKeyRequest", "No order of that id is here", "see `key requests`"),
     "key.same-person": (Denied, "AccessDenied", "Who asked cannot approve", "have another custodian approve"),
     "key.request-expired": (Denied, "AccessDenied", "The order is too old", "give it again"),
     "key.request-ended": (Conflict, "OperationAborted", "The order was cancelled", "give it again"),

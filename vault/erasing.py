@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.deletes import Deletes
+from vault.records import StoredGroup, StoredWraps
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,19 @@ class Erasures(Deletes):
             self.store.delete(row.store_key)
         self.catalog.forget_bodies([row.body_id for row in found])
         return len(found)
+
+    def adopt_records(self) -> int:
+        """After an older catalog was put back: keys as the store's records have them, where those are newer. Without it
+        the catalog names wraps under epochs that were destroyed since, and nothing of the dataset opens. How many."""
+        adopted = 0
+        for kind in ("g", "w"):
+            for name in self.records.listed(kind):
+                found = self.records.read(name)
+                if isinstance(found, StoredGroup):
+                    adopted += self.catalog.adopt_group(found.row, found.epoch)
+                elif isinstance(found, StoredWraps):
+                    adopted += self.catalog.adopt_wraps(found.wraps)
+        return adopted
 
     def keep_moved(self, dataset_id: str, since_ms: int) -> None:
         """Records of every group as the catalog has it now, and of the wraps in groups made since: manifests still hold

@@ -142,6 +142,10 @@ class StoreRecords:
         else:
             self.keep_wraps(name.rsplit("/", 1)[1])
 
+    def listed(self, kind: str) -> list[str]:
+        """Names of the records of one kind (d, g, w) that lie in the store."""
+        return sorted(self._store.list(f"{kind}/"))
+
     def expected(self) -> Iterator[tuple[str, bytes]]:
         """(name, SHA-256 of the document) of each record there should be."""
         for name, document in self._documents():

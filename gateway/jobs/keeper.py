@@ -14,6 +14,7 @@ import structlog
 
 from gateway.jobs.certificate import CertificateFacts, certificate_of
 from gateway.record import Entry, Recorder
+from vault.broker.orders import order_sha256
 from vault.broker.types import KeyKeeper, KeyOrderState
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import ErasureRow, KeyRequestRow
@@ -74,8 +75,7 @@ class Keeper:
 
     def _shred(self, row: KeyRequestRow) -> None:
         versions = list(row.document["versions"])
-        if row.step == "":
-            self._vault.withdraw(row.dataset_id, versions, row.approval)
+        self._withdraw(row, versions)
         state = self._until(
             row.request_id, lambda found: found.step == "erased" or found.state not in {"approved", "running"}
         )
@@ -86,6 +86,17 @@ class Keeper:
         if state.state in {"waiting", "done"}:
             self._vault.remove_erased(row.dataset_id, versions)
             self.certify(row.request_id)
+
+    def _withdraw(self, row: KeyRequestRow, versions: list[str]) -> None:
+        """Only what the broker says is approved: a row alone is what anybody with SQL may have written."""
+        if row.step != "":
+            return
+        try:
+            self._broker.key_step(row.request_id)
+        except Conflict as error:
+            if error.reason != "key.not-withdrawn" or error.detail != order_sha256(row.document):
+                raise
+            self._vault.withdraw(row.dataset_id, versions, row.approval)
 
     def _until(self, request_id: str, enough: Callable[[KeyOrderState], bool]) -> KeyOrderState:
         for _ in range(STEPS_A_ROUND):

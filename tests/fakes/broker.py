@@ -187,6 +187,7 @@ class MemoryBrokerCatalog:
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     epochs_by_id: dict[str, FakeEpoch] = field(default_factory=dict)
     groups: dict[str, FakeGroup] = field(default_factory=dict)
+    versions: dict[str, object] = field(default_factory=dict)
     wraps: dict[str, FakeWrap] = field(default_factory=dict)
     challenges: dict[str, FakeChallenge] = field(default_factory=dict)
     edited: set[str] = field(default_factory=set)
@@ -216,6 +217,9 @@ class MemoryBrokerCatalog:
     def find_group(self, group_id: str) -> FakeGroup | None:
         self.before("find_group")
         return self.groups.get(group_id)
+
+    def version(self, dataset_id: str, version_id: str) -> object | None:
+        return self.versions.get(version_id)
 
     def find_wrap(self, subject: str) -> FakeWrap | None:
         self.before("find_wrap")

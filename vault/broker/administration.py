@@ -172,7 +172,7 @@ class Administration:
         for epoch_id in order.epochs:
             found = usage.get(epoch_id)
             if found is None or found.epoch.key_class != order.key_class:
-                raise NotFound("epoch", epoch_id)
+                raise NotFound("key.epoch", epoch_id)
             if order.action != DESTROY:
                 continue
             if found.epoch.state == "active":
@@ -182,9 +182,9 @@ class Administration:
                     "key.in-use", f"{found.groups} groups with {found.objects} object keys hang on it: rewrap, or shred"
                 )
         if order.action in {REWRAP, SHRED} and not usage:
-            raise NotFound("epoch", "the dataset has no keys yet")
+            raise NotFound("key.epoch", "the dataset has no keys yet")
         if order.action == SHRED and not self._catalog.wraps_for(order.dataset_id, list(order.versions)):
-            raise NotFound("version", "none of these versions has a key here")
+            raise NotFound("key.version", "none of these versions has a key here")
 
 
 

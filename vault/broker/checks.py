@@ -20,6 +20,7 @@ import hmac
 from dataclasses import dataclass
 
 from vault.broker.entry import Intent, parse_intent
+from vault.broker.key_requests import Marks, MemoryMarks
 from vault.broker.ports import (
     BrokerCatalog,
     Clock,
@@ -65,6 +66,7 @@ class ReleaseChecks:
         session_seal: SessionSeal,
         record_hash_key: bytes,
         clock: Clock,
+        marks: Marks | None = None,
     ) -> None:
         self._policy = policy
         self._catalog = catalog
@@ -72,6 +74,7 @@ class ReleaseChecks:
         self._session_seal = session_seal
         self._record_hash_key = record_hash_key
         self._clock = clock
+        self._marks = marks or MemoryMarks()
 
     def check_place(self, scope: KeyScope) -> None:
         """Every method: the scope is of the tenant and zone this broker serves."""
@@ -131,7 +134,7 @@ class ReleaseChecks:
         self._session_seal.check(row)
         if row.kind != "attested":
             raise Refused("session.kind", "not an attested session")
-        if row.revoked_at is not None:
+        if row.revoked_at is not None or self._marks.has("revoked", row.session_id):
             raise Refused("session.revoked")
         if row.expires_at <= self._clock():
             raise Refused("session.expired")

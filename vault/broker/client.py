@@ -115,6 +115,9 @@ class BrokerClient:
         }
         return wire.attested_in(self._call("attest", arguments))
 
+    def revoke_session(self, session_id: str) -> None:
+        self._call("revoke_session", {"session_id": session_id})
+
     def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState:
         arguments = {"order": order, "decision": wire.promised_out(decision), "entry": wire.promised_out(entry)}
         return wire.order_state_in(self._call("key_order", arguments))

@@ -244,7 +244,8 @@ class Execution:
 
     def _plan(self, row: RequestFacts, order: Order) -> RequestFacts:
         if any(self._catalog.version(order.dataset_id, each) for each in order.versions):
-            raise Conflict("key.not-withdrawn", "a version that is to be erased can still be read")
+            # The caller takes them away first; the hash says of which order that is true.
+            raise Conflict("key.not-withdrawn", order.sha256)
         subjects = [*order.versions, *self._catalog.views_of_versions(order.dataset_id, list(order.versions))]
         groups: dict[str, set[str]] = {}
         for wrap in self._catalog.wraps_for(order.dataset_id, subjects):

@@ -103,6 +103,12 @@ def _attest(broker: KeyBroker, given: Arguments) -> Any:
     return wire.attested_out(attested)
 
 
+def _revoke_session(broker: KeyBroker, given: Arguments) -> Any:
+    (session_id,) = wire.fields(given, "session_id")
+    broker.revoke_session(wire.text(session_id))
+    return None
+
+
 def _key_order(broker: Any, given: Arguments) -> Any:
     order, decision, entry = wire.fields(given, "order", "decision", "entry")
     state = broker.key_order(wire.mapping(order), wire.promised_in(decision), wire.promised_in(entry))
@@ -142,6 +148,7 @@ _METHODS: dict[str, Method] = {
     "pseudonym_key": _pseudonym_key,
     "challenge": _challenge,
     "attest": _attest,
+    "revoke_session": _revoke_session,
     "key_order": _key_order,
     "key_approve": _key_approve,
     "key_cancel": _key_cancel,
@@ -153,6 +160,7 @@ _ALLOWED: dict[Role, frozenset[str]] = {
         {
             "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order",
             "key_approve", "key_cancel", "key_location",
+            "revoke_session",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),

@@ -89,6 +89,7 @@ class Broker:
             session_seal=self._session_seal,
             record_hash_key=self._hello.record_hash_key,
             clock=parts.clock,
+            marks=parts.marks,
         )
 
         self._execution, self._administration = _key_office(parts, self._ring)
@@ -142,6 +143,9 @@ class Broker:
                 raise Refused("broker.upload", f"the upload is {row.state}")
             if (row.dataset_id, row.upload_id, row.version_id) != (scope.dataset_id, upload_id, subject):
                 raise Refused("broker.upload", "the upload is of another version")
+            if self._catalog.version(scope.dataset_id, subject) is not None:
+                # Completed: whoever kept the wrap and set the row to `open` again would open raw data with it.
+                raise Refused("broker.upload", "its version is there already")
             wrapped = WrappedKey(
                 upload_wrapped[:_GROUP_ID_BYTES].hex(), scope.key_class, upload_wrapped[_GROUP_ID_BYTES:]
             )
@@ -211,6 +215,11 @@ class Broker:
             if session_id is not None:
                 self._check_same_session(session_id, issued, thumbprint, document)
             return self._seal(session_id or secrets.token_hex(16), issued, thumbprint, document)
+
+    def revoke_session(self, session_id: str) -> None:
+        """For good, and where no catalog reaches: clearing `revoked_at` in the row revives nothing here."""
+        with self._recording("revoke_session", None, session_id):
+            self._parts.marks.put("revoked", session_id)
 
     def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState:
         """An order about keys (`vault.broker.administration`); done at once, or to be approved, or to be stepped."""

@@ -129,6 +129,8 @@ class KeyBroker(Protocol):
         session_id: str | None = None,
     ) -> Attested: ...
 
+    def revoke_session(self, session_id: str) -> None: ...
+
 
 class KeyOffice(Protocol):
     """Orders about keys, as front workers bring them (`vault.broker.administration`)."""

@@ -11,6 +11,7 @@ does not hold.
 from typing import Self
 
 from vault.catalog.durability import Durability
+from vault.catalog.erasing import Erasing
 from vault.catalog.history import History
 from vault.catalog.key_requests import KeyRequests
 from vault.catalog.keys import Keys
@@ -25,7 +26,8 @@ from vault.catalog.zones import Zones
 
 
 class Catalog(
-    Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability
+    Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability,
+    Erasing,
 ):
     """See the sections, one file each, for the calls."""
 

@@ -1,15 +1,17 @@
 """What an erasure asks the catalog: which versions a name means, who holds the same content, what is to leave the
-store at once."""
+store at once; and keys of an older catalog that was put back, as the store's records know them now."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from vault.catalog.listing import after_prefix
-from vault.catalog.mapping import BODY, VERSION
-from vault.catalog.rows import BodyRow, VersionRow
+from vault.catalog.mapping import BODY, EPOCH, GROUP, KEY_WRAP, VERSION
+from vault.catalog.rows import BodyRow, EpochRow, GroupRow, KeyWrapRow, VersionRow
 from vault.catalog.section import Section, literal, same
-from vault.catalog.tables import body, body_share, object_version
+from vault.catalog.tables import body, body_share, epoch_key, key_group, key_wrap, object_version
+from vault.keys.hierarchy import GROUP_LIMIT
 
 _LIVE = object_version.c.state == literal("live")
 _IN_ORDER = (object_version.c.key, object_version.c.sequence)
@@ -36,6 +38,12 @@ _ORPHANS = BODY.select.where(
     same(body, "dataset_id"), body.c.state == literal("orphan"),
     body.c.subject.in_(bindparam("subjects", expanding=True)),
 )  # fmt: skip
+_GROUP = GROUP.select.where(same(key_group, "group_id"))
+_EPOCH = EPOCH.select.where(same(epoch_key, "epoch_id"))
+_ACTIVE = EPOCH.select.where(
+    same(epoch_key, "dataset_id", "key_class"), epoch_key.c.state == literal("active")
+)
+_WRAP = KEY_WRAP.select.where(same(key_wrap, "subject"))
 _PAGE = 500
 
 
@@ -71,3 +79,43 @@ class Erasing(Section):
             page = list(subjects[at : at + _PAGE])
             found += self._all(BODY, _ORPHANS, dataset_id=dataset_id, subjects=page)
         return found
+
+    def adopt_group(self, group: GroupRow, epoch: EpochRow) -> bool:
+        """Take a group as a record in the store has it, if that is newer: under a later epoch, or erased."""
+        with self._database.write() as connection:
+            self._adopt_epoch(connection, epoch)
+            known = self._within(connection, GROUP, _GROUP, group_id=group.group_id)
+            if known is None:
+                self._insert(connection, GROUP, replace(group, objects=GROUP_LIMIT))
+                return True
+            under = self._within(connection, EPOCH, _EPOCH, epoch_id=known.epoch_id)
+            later = under is None or epoch.epoch > under.epoch
+            if known.state == "erased" or not (later or group.state == "erased"):
+                return False
+            self._replace(connection, GROUP, replace(group, objects=GROUP_LIMIT, created_at=known.created_at))
+        return True
+
+    def adopt_wraps(self, wraps: Sequence[KeyWrapRow]) -> int:
+        """Take the wraps of those whose group was erased meanwhile."""
+        adopted = 0
+        with self._database.write() as connection:
+            for row in wraps:
+                known = self._within(connection, KEY_WRAP, _WRAP, subject=row.subject)
+                group = None
+                if known is not None:
+                    group = self._within(connection, GROUP, _GROUP, group_id=known.group_id)
+                if known is None or (known.wrapped and group is not None and group.state == "erased"):
+                    (self._insert if known is None else self._replace)(connection, KEY_WRAP, row)
+                    adopted += 1
+        return adopted
+
+    def _adopt_epoch(self, connection: Connection, epoch: EpochRow) -> None:
+        if self._within(connection, EPOCH, _EPOCH, epoch_id=epoch.epoch_id) is not None:
+            return
+        where = {"dataset_id": epoch.dataset_id, "key_class": epoch.key_class}
+        active = self._within(connection, EPOCH, _ACTIVE, **where)
+        if active is not None and epoch.state == "active":
+            older, epoch = (active, epoch) if active.epoch < epoch.epoch else (None, replace(epoch, state="retired"))
+            if older is not None:
+                self._replace(connection, EPOCH, replace(older, state="retired"))
+        self._insert(connection, EPOCH, epoch)

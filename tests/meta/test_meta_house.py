@@ -69,7 +69,10 @@ def test_every_rule_has_a_test_beside_it() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["sealed-object", "keys", "decision", "ledger", "views", "lineage", "contract", "attested-session", "s3-subset"],
+    [
+        "sealed-object", "keys", "decision", "ledger", "views", "lineage", "contract", "attested-session", "s3-subset",
+        "residency",
+    ],
 )
 def test_every_format_has_its_page(page: str) -> None:
     text = (ROOT / "docs" / "spec" / f"{page}.md").read_text()

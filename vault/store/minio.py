@@ -4,7 +4,6 @@ The library offers streams only as files that it reads from; a vault writes as b
 protocol are sent by the library's own request function, which signs and parses; nothing of its retries or redirects.
 """
 
-import contextlib
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -14,88 +13,26 @@ from typing import Any, Self
 from minio import Minio
 from minio.commonconfig import Tags
 from minio.datatypes import Part
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3 import PoolManager, Retry, Timeout
+from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
-from urllib3.util.ssl_ import create_urllib3_context
 
 from vault.endpoint.address import Endpoint, Network, parse_endpoint
 from vault.endpoint.dialer import Dialer, Resolve, system_resolve
-from vault.endpoint.pace import Paced
-from vault.endpoint.pools import dialled_pools
 from vault.errors import NotFound, Unavailable
+from vault.store.bucket import Body, Head, Ranged, Unfinished
 from vault.store.exposure import Answered, Exposure, Replica, Versions, policy_is_public
-from vault.store.remote import Body, Head, Ranged, RemoteStore, Unfinished
-from vault.store.s3 import CONNECT_SECONDS, SILENCE_SECONDS, named_failure, readable_authorities
+from vault.store.minio_http import Direct, PacedBody, translated
+from vault.store.remote import RemoteStore
+from vault.store.s3 import SILENCE_SECONDS, readable_authorities
 from vault.store.s3_bucket import LOCATION_TAG
 from vault.store.store import Location
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_OFFERED = {"NotImplemented", "MethodNotAllowed"}
 _LOOK_SECONDS = 0.5
 
 
-@contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
-    try:
-        yield
-    except S3Error as error:
-        raise named_failure(error.code, error.response.status, key) from error
-    except (ServerError, InvalidResponseError) as error:
-        raise Unavailable("store.io", f"{key}: {type(error).__name__}") from error
-    except (ET.ParseError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise Unavailable("store.io", f"{key}: {type(error).__name__} in the answer") from error
-    except (MinioException, HTTPError) as error:
-        raise Unavailable("store.unreachable", f"{key}: {type(error).__name__}") from error
-
-
-class _Direct(PoolManager):
-    """Dialled connections; a redirect is a failure, an answer must keep coming."""
-
-    def __init__(self, dialer: Dialer, ca: str | None, silence: float, attempts: int) -> None:
-        context = create_urllib3_context()
-        if ca is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(ca)
-        retries = Retry(
-            total=attempts - 1, connect=0, redirect=False, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504),
-            raise_on_status=False, allowed_methods=None,
-        )  # fmt: skip
-        super().__init__(
-            timeout=Timeout(connect=CONNECT_SECONDS, read=silence), maxsize=64, retries=retries, ssl_context=context
-        )
-        self.pool_classes_by_scheme = dialled_pools(dialer)
-        self._dialer = dialer
-
-    def urlopen(  # type: ignore[override]
-        self, method: str, url: str, redirect: bool = True, **options: Any,  # noqa: ARG002
-    ) -> Any:  # fmt: skip
-        """`redirect` is what the caller would like, and is not asked."""
-        answer = super().urlopen(method, url, redirect=False, **options)
-        if answer.status in _REDIRECTS:
-            answer.close()
-            raise self._dialer.redirected(answer.status)
-        return answer
-
-
-class _PacedBody:
-    def __init__(self, answer: Any, key: str) -> None:
-        self._answer = answer
-        self._paced = Paced(answer)
-        self._key = key
-
-    def read(self, amount: int) -> bytes:
-        with _translated(self._key):
-            return self._paced.read(amount)
-
-    def close(self) -> None:
-        self._answer.close()
-        self._answer.release_conn()
-
-
 class MinioBucket:
-    """`vault.store.remote.Bucket` over the MinIO library."""
+    """`vault.store.bucket.Bucket` over the MinIO library."""
 
     def __init__(self, client: Minio, nobody: Minio, name: str, dialer: Dialer, endpoint: Endpoint) -> None:
         self._client = client
@@ -105,19 +42,19 @@ class MinioBucket:
         self._endpoint = endpoint
 
     def _send(self, method: str, key: str | None, query: dict[str, str] | None = None, **more: Any) -> Any:
-        with _translated(key or self._name):
+        with translated(key or self._name):
             return self._client._execute(method, self._name, key, query_params=query, **more)  # noqa: SLF001
 
     def head(self, key: str) -> Head:
         answer = self._send("HEAD", key)
-        with _translated(key):
+        with translated(key):
             return Head(int(answer.headers["content-length"]), answer.headers.get("etag"))
 
     def get(self, key: str, start: int, stop: int, etag: str | None) -> Ranged:
         headers = {"Range": f"bytes={start}-{stop - 1}"} | ({} if etag is None else {"If-Match": etag})
         answer = self._send("GET", key, headers=headers, preload_content=False)
         length = answer.headers.get("content-length", "")
-        body: Body = _PacedBody(answer, key)
+        body: Body = PacedBody(answer, key)
         return Ranged(
             body, answer.headers.get("content-range"), int(length) if length.isdigit() else None,
             answer.headers.get("etag"),
@@ -127,16 +64,16 @@ class MinioBucket:
         self._send("PUT", key, body=data)
 
     def begin(self, key: str) -> str:
-        with _translated(key):
+        with translated(key):
             return str(self._client._create_multipart_upload(self._name, key, {}))  # noqa: SLF001
 
     def part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
-        with _translated(key):
+        with translated(key):
             return str(self._client._upload_part(self._name, key, data, None, upload_id, number))  # noqa: SLF001
 
     def complete(self, key: str, upload_id: str, parts: list[tuple[int, str]]) -> None:
         named = [Part(number, etag.strip('"')) for number, etag in parts]
-        with _translated(key):
+        with translated(key):
             answer = self._client._complete_multipart_upload(self._name, key, upload_id, named)  # noqa: SLF001
         if not answer.etag:  # an <Error> that came with 200
             raise Unavailable("store.io", f"{key}: the parts were not put together")
@@ -153,7 +90,7 @@ class MinioBucket:
         while True:
             query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
             answer = self._send("GET", None, query)
-            with _translated(prefix):
+            with translated(prefix):
                 page = ET.fromstring(answer.data)  # noqa: S314
             yield from (found.text or "" for found in page.iterfind("{*}Contents/{*}Key"))
             if page.findtext("{*}IsTruncated") != "true":
@@ -184,7 +121,7 @@ class MinioBucket:
             try:
                 self._make(region)
                 if not self.location().observed:
-                    with _translated(self._name):
+                    with translated(self._name):
                         tags = Tags.new_bucket_tags()
                         tags.update(self._tags() | {LOCATION_TAG: vouched})
                         self._client.set_bucket_tags(self._name, tags)
@@ -196,12 +133,12 @@ class MinioBucket:
                 return
 
     def _make(self, region: str) -> None:
-        with _translated(self._name):
+        with translated(self._name):
             if not self._client.bucket_exists(self._name):
                 self._client.make_bucket(self._name, location=region or None)
 
     def _tags(self) -> dict[str, str]:
-        with _translated(self._name):
+        with translated(self._name):
             return dict(self._client.get_bucket_tags(self._name) or {})
 
     def _replication(self, unasked: list[str]) -> tuple[Answered, tuple[Replica, ...]]:
@@ -225,7 +162,7 @@ class MinioBucket:
         ways += [(first, {})] if first is not None else []
         for key, query in ways:
             try:
-                with _translated(self._name):
+                with translated(self._name):
                     self._nobody._execute("GET", self._name, key, query_params=query)  # noqa: SLF001
             except (NotFound, Unavailable) as error:
                 if error.reason not in {"store.io", "store.missing"}:
@@ -269,7 +206,7 @@ class MinioStore(RemoteStore):
         """As `S3Store.connect`; an endpoint is needed."""
         where = parse_endpoint(endpoint or "")
         dialer = Dialer("store", [where], networks=networks, pins=pins, resolve=resolve)
-        direct = _Direct(dialer, readable_authorities(ca), timeout, attempts)
+        direct = Direct(dialer, readable_authorities(ca), timeout, attempts)
         host = where.url.partition("://")[2]
 
         def client(**credentials: str) -> Minio:

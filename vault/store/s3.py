@@ -15,8 +15,9 @@ from vault.endpoint.address import Endpoint, Network, parse_endpoint
 from vault.endpoint.botocore_session import DIRECT, send_through
 from vault.endpoint.dialer import Dialer, Resolve, system_resolve
 from vault.errors import Malformed, NotFound, Refused, Unavailable, VaultError
+from vault.store.bucket import Body, Head, Ranged, Unfinished
 from vault.store.exposure import Exposure
-from vault.store.remote import PART, Body, Head, Ranged, RemoteStore, Unfinished
+from vault.store.remote import PART, RemoteStore
 from vault.store.s3_bucket import AnonymousRead, bucket_exposure, make_bucket, observed_location
 from vault.store.store import Location
 
@@ -70,7 +71,7 @@ class _StreamedBody:
 
 
 class S3Bucket:
-    """`vault.store.remote.Bucket` over a boto3 client."""
+    """`vault.store.bucket.Bucket` over a boto3 client."""
 
     def __init__(self, client: Any, name: str, dialer: Dialer, endpoint: Endpoint, anonymous: AnonymousRead) -> None:
         self._client = client

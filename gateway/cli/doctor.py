@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import ssl
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from demesne.errors import DemesneError
 from demesne.settings import Settings, read
 from gateway.cli import checks
 from gateway.cli.checks import Finding, State
+from gateway.cli.provider_checks import key_provider
 from gateway.cli.trust import handshake, trust
 
 EXIT_FAILED = 1
@@ -37,7 +39,9 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check this machine, the AWS environment and the gateway. Exits 1 when something will not work."""
-    findings = [*machine(), *checks.environment(os.environ), *gateway(ready_file, ca)]
+    findings = [
+        *machine(), *checks.environment(os.environ), *key_provider(os.environ, _reach), *gateway(ready_file, ca),
+    ]  # fmt: skip
     failed = any(finding.state is State.FAIL for finding in findings)
     if json:
         print_json({"ok": not failed, "checks": [finding.as_document() for finding in findings]})
@@ -47,6 +51,18 @@ def doctor(
             if finding.remedy and finding.state in {State.FAIL, State.WARN}:
                 typer.echo(f"{finding.state.value} {finding.what}: {finding.remedy}")
     raise typer.Exit(EXIT_FAILED if failed else 0)
+
+
+def _reach(url: str, authorities: str | None) -> str:
+    """Any answer will do: who answers is the certificate's to say, what it answers is for the broker."""
+    try:
+        with httpx2.Client(
+            verify=ssl.create_default_context(cafile=authorities or None), trust_env=False, timeout=_TIMEOUT
+        ) as client:
+            client.get(url)
+    except (httpx2.HTTPError, OSError, ssl.SSLError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def machine() -> list[Finding]:

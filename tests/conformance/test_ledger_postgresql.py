@@ -230,7 +230,8 @@ def test_entries_cannot_be_changed_or_removed_by_an_ordinary_statement(url: str,
             admin(url, statement)
 
 
-def test_a_database_that_lost_entries_closes_the_zone(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpoint", ["stays", "is gone too"])
+def test_a_database_that_lost_entries_closes_the_zone(checkpoint: str, url: str, tmp_path: Path) -> None:
     """A backup restored, a replica promoted that was behind: whoever holds a promise holds one for nothing."""
     with opened(tmp_path / "a", url, "a") as a:
         append(a, 1, 2, 3)
@@ -239,6 +240,8 @@ def test_a_database_that_lost_entries_closes_the_zone(url: str, tmp_path: Path) 
             url, "ALTER TABLE ledger_entry DISABLE TRIGGER ALL", "DELETE FROM ledger_entry WHERE position = 2",
             "UPDATE ledger_head SET size = 2", "ALTER TABLE ledger_entry ENABLE TRIGGER ALL",
         )  # fmt: skip
+        if checkpoint == "is gone too":
+            admin(url, "UPDATE ledger_sequencer SET checkpoint = NULL, published = 0")
         with pytest.raises(Broken, match=r"ledger\.rolled-back"):
             a.publish()
     assert check(tmp_path / "a").size == 3

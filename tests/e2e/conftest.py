@@ -66,7 +66,7 @@ def disk_of_its_own(store: Path) -> Iterator[None]:
     """Where this user may mount: the store on a small disk, so that it can really be full."""
     store.mkdir(parents=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES}", "demesne-test", str(store)],
+        ["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES},mode=700", "demesne-test", str(store)],
         check=False, capture_output=True,
     )  # fmt: skip
     try:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lineage.errors import Malformed
 from lineage.ledger import segments
-from lineage.ledger.entry import decode_entry, leaf_hash
+from lineage.ledger.entry import leaf_hash
 from lineage.ledger.index import RECORD_BYTES, encode_record, index_path
+from lineage.ledger.spelling import name_of
 from lineage.ledger.tiles import HASH_BYTES, MAX_LEVEL, level_path
 
 ATTEMPTS = 3
@@ -89,7 +90,7 @@ def _take(entry: bytes, offset: int, name: str, contents: Contents) -> None:
     position = len(contents.leaves)
     contents.leaves.append(leaf_hash(entry))
     try:
-        contents.records += encode_record(decode_entry(entry)["id"], offset)
+        contents.records += encode_record(name_of(entry)[0], offset)
     except Malformed as error:
         contents.records += bytes(RECORD_BYTES)
         contents.problems.append(Problem(f"entry {position}", str(error), name, position))

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from lineage.errors import LineageError, Malformed, Unavailable
 from lineage.ledger import frames
-from lineage.ledger.entry import decode_entry, leaf_hash
+from lineage.ledger.entry import leaf_hash
 from lineage.ledger.log import SEGMENT_BYTES, Stored, Sync
 from lineage.ledger.promise import signed_bytes
 from lineage.ledger.signature import Sign, Verify
+from lineage.ledger.spelling import name_of
 from lineage.ledger.writer import Request, Writer, open_ledger
 
 MAX_BATCH_ENTRIES = 256
@@ -109,17 +110,17 @@ class _Sequencer:
         """One request frame: queue it, or answer why not."""
         request_id, entry, sealed = frames.parse_request(frame)
         try:
-            document = decode_entry(entry)
+            entry_id, zone = name_of(entry)
         except Malformed as error:
             link.answer(frames.refusal(request_id, frames.MALFORMED, error))
             return
-        if document["zone"] != self._ledger.zone:
+        if zone != self._ledger.zone:
             elsewhere = Malformed("entry.zone", "this is another zone's ledger")
             link.answer(frames.refusal(request_id, frames.MALFORMED, elsewhere))
         elif self._ending.is_set() or len(self._queue) >= MAX_QUEUE:
             link.answer(frames.refusal(request_id, frames.UNAVAILABLE, Unavailable("ledger.busy")))
         else:
-            self._queue.append(Waiting(entry, document["id"], sealed, link, request_id))
+            self._queue.append(Waiting(entry, entry_id, sealed, link, request_id))
             self._arrived.set()
 
     async def _commit_forever(self, executor: ThreadPoolExecutor) -> None:

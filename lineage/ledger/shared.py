@@ -18,11 +18,12 @@ from pathlib import Path
 from lineage.errors import Broken, LineageError, Malformed, Unavailable
 from lineage.ledger.checkpoint import Checkpoint, open_checkpoint, origin_of, sign_checkpoint
 from lineage.ledger.decisions import DecisionStore
-from lineage.ledger.entry import decode_entry, leaf_hash
+from lineage.ledger.entry import leaf_hash
 from lineage.ledger.log import FULL, EntryLog, Stored, recover
 from lineage.ledger.postgresql import Head, SharedLog
 from lineage.ledger.publisher import Publisher
 from lineage.ledger.signature import Sign, Verify
+from lineage.ledger.spelling import name_of
 from lineage.ledger.writer import Request, ledger_lock
 
 STEP_ENTRIES = 1000
@@ -162,7 +163,7 @@ class SharedLedger:
 
 def _entry_id(entry: bytes) -> str:
     try:
-        name: str = decode_entry(entry)["id"]
+        name, _ = name_of(entry)
     except Malformed as error:
         raise Broken("ledger.entry", f"PostgreSQL holds what no gateway wrote: {error}") from error
     return name
@@ -179,7 +180,7 @@ def open_shared_ledger(
         copy, recent = recover(directory / "log", publisher.published.size, sync=os.fdatasync)
         undo.callback(copy.close)
         for stored in publisher.check(recent):
-            publisher.add(leaf_hash(stored.entry), decode_entry(stored.entry)["id"], stored.offset)
+            publisher.add(leaf_hash(stored.entry), name_of(stored.entry)[0], stored.offset)
         logs = [SharedLog(url, zone, public_key, durable=durable) for _ in range(2)]
         for shared in logs:
             undo.callback(shared.close)

@@ -12,10 +12,11 @@ from typing import Protocol
 from lineage.errors import Broken, Unavailable
 from lineage.ledger.checkpoint import origin_of
 from lineage.ledger.decisions import DecisionStore
-from lineage.ledger.entry import decode_entry, leaf_hash
+from lineage.ledger.entry import leaf_hash
 from lineage.ledger.log import FULL, SEGMENT_BYTES, EntryLog, Stored, Sync, recover
 from lineage.ledger.publisher import Publisher
 from lineage.ledger.signature import Sign, Verify
+from lineage.ledger.spelling import name_of
 
 CLOCK_BACK_MS = 5_000
 
@@ -110,7 +111,7 @@ def open_ledger(
         )
         log, recent = recover(directory / "log", publisher.published.size, sync=sync, limit=segment_bytes)
         for stored in publisher.check(recent):
-            publisher.add(leaf_hash(stored.entry), decode_entry(stored.entry)["id"], stored.offset)
+            publisher.add(leaf_hash(stored.entry), name_of(stored.entry)[0], stored.offset)
         publisher.publish()
         clock = now_ms or (lambda: time.time_ns() // 1_000_000)
         ledger = LedgerWriter(zone, sign, log, publisher, DecisionStore(decisions_dir, sync=sync), clock)

@@ -89,3 +89,53 @@ def test_the_patterns_are_in_use() -> None:
     backwards = encode_entry({**one, "ranges": [[70, 5]]})
     with pytest.raises(Malformed):
         name_of(backwards)
+
+
+WRONG = {
+    "leading zero": (b'"bytes":65536', b'"bytes":065536'),
+    "negative": (b'"bytes":65536', b'"bytes":-1'),
+    "float": (b'"bytes":65536', b'"bytes":1.0'),
+    "too large": (b'"bytes":65536', b'"bytes":9007199254740993'),
+    "no number": (b'"bytes":65536', b'"bytes":true'),
+    "range backwards": (b"[[5,70]]", b"[[70,5]]"),
+    "range of one": (b"[[5,70]]", b"[[5]]"),
+    "space": (b'"v":1', b'"v": 1'),
+    "another version": (b'"v":1', b'"v":2'),
+    "twice": (b'"v":1', b'"v":1,"v":1'),
+    "unknown field": (b'"v":1', b'"u":1,"v":1'),
+    "missing field": (b'"reason":null,', b""),
+    "out of order": (b'"tenant":"main","type":"outcome"', b'"type":"outcome","tenant":"main"'),
+    "escape": (b'"tenant":"main"', b'"tenant":"\\u006dain"'),
+    "control character": (b'"reason":null', b'"reason":"a\x01"'),
+    "broken UTF-8": (b'"reason":null', b'"reason":"\xff"'),
+    "empty word": (b'"tenant":"main"', b'"tenant":""'),
+    "space in a word": (b'"tenant":"main"', b'"tenant":"ma in"'),
+    "long text": (b'"reason":null', b'"reason":"' + b"x" * 1025 + b'"'),
+    "unknown status": (b'"complete"', b'"completed"'),
+    "unknown type": (b'"type":"outcome"', b'"type":"outcomes"'),
+    "capital digit": (b'"id":"a', b'"id":"A'),
+    "time": (b".004Z", b".04Z"),
+    "behind it": (b'"zone":"de"}', b'"zone":"de"}\n'),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_wrong_thing_is_enough(name: str) -> None:
+    right = (
+        b'{"at":"2026-11-22T01:02:03.004Z","bytes":65536,"id":"' + b"a" * 32 + b'","intent":"' + b"b" * 32
+        + b'","ranges":[[5,70]],"reason":null,"status":"complete","tenant":"main","type":"outcome","v":1,"zone":"de"}'
+    )
+    assert name_of(right) == ("a" * 32, "de")
+    old, new = WRONG[name]
+    assert right.count(old) == 1
+    with pytest.raises(Malformed):
+        name_of(right.replace(old, new))
+
+
+@given(intents)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_an_intent_and_its_decision_have_one_name(entry: dict[str, Any]) -> None:
+    other = {**entry, "decision": {**entry["decision"], "id": "f" * 31 + "0"}}
+    if other["decision"]["id"] != entry["id"]:
+        with pytest.raises(Malformed):
+            name_of(encode_entry(other))

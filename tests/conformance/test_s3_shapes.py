@@ -20,8 +20,8 @@ from tests.unit.gateway.s3.test_s3_face import IMPLEMENTED
 PART = b"p" * (5 << 20)
 # Headers of HTTP itself, of S3's own that the model leaves out, and ours.
 BESIDE = frozenset(
-    ("date", "content-length", "content-type", "connection", "transfer-encoding", "location", "server", "x-amz-request-id",
-     "x-amz-id-2", "x-demesne-decision", "x-demesne-view", "x-demesne-promise", "accept-ranges")
+    ("date", "content-length", "content-type", "connection", "transfer-encoding", "location", "server",
+     "x-amz-request-id", "x-amz-id-2", "x-demesne-decision", "x-demesne-view", "x-demesne-promise", "accept-ranges")
 )  # fmt: skip
 
 
@@ -173,8 +173,12 @@ def test_virtual_hosts_and_paths_name_the_same_objects(
         )
         for style in ("virtual", "path")
     )  # fmt: skip
-    hosts = []
-    virtual.meta.events.register("before-send.s3", lambda request, **_: hosts.append(request.url) and None)
+    hosts: list[str] = []
+
+    def note(request: Any, **_: Any) -> None:
+        hosts.append(request.url)
+
+    virtual.meta.events.register("before-send.s3", note)
     virtual.put_object(Bucket="claims", Key=key, Body=b"x")
     assert hosts[0].startswith("http://claims.localhost:")
     assert path.get_object(Bucket="claims", Key=key)["Body"].read() == b"x"

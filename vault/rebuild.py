@@ -151,7 +151,10 @@ class Rebuild:
                 continue
             if known is not None:
                 older, found = sorted((known, found), key=lambda each: each.manifest.generation)
-                self.report.refused.append(("manifest.older-generation", older.store_key))
+                # The one it follows waits for the sweeper; any other was put there.
+                follows = found.manifest.previous_sha256 == older.sha256.hex()
+                told = self.report.notes if follows else self.report.refused
+                told.append(("manifest.older-generation", older.store_key))
             newest[found.manifest.manifest_id] = found
         return list(newest.values())
 

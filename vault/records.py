@@ -27,7 +27,6 @@ KINDS = {"d": "dataset", "g": "group", "w": "wraps"}
 LABEL = "store-record"
 MAX_STORED = 64 << 20
 _CONTEXT = b"demesne/store-record/1\x00"
-_WRAPS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +112,6 @@ class StoreRecords:
         with self._lock:
             return group_id not in self._known
 
-    def keep_wraps(self, group_id: str) -> None:
-        """Every wrap of a group that others were moved into. Before the epoch they came from is destroyed."""
-        self._put(record_name("w", group_id), {"group_id": group_id, "wraps": [
-            {"subject": row.subject, "dataset_id": row.dataset_id, "key_class": row.key_class,
-             "wrapped": base64.b64encode(row.wrapped).decode()}
-            for row in self._wraps(group_id)
-        ]})  # fmt: skip
-
     def reconcile(self) -> int:
         """Write what is missing or says something else than the catalog; how many. Costs the catalog's datasets and
         groups, not its objects."""
@@ -140,7 +131,9 @@ class StoreRecords:
         elif name[0] == "g":
             self.keep_group(name.rsplit("/", 1)[1])
         else:
-            self.keep_wraps(name.rsplit("/", 1)[1])
+            for wraps, document in self._documents():
+                if wraps == name:
+                    self._put(name, document)
 
     def listed(self, kind: str) -> list[str]:
         """Names of the records of one kind (d, g, w) that lie in the store."""
@@ -173,6 +166,8 @@ class StoreRecords:
                 yield record_name("d", dataset.dataset_id), self._dataset(dataset)
         for group in self._catalog.every_group():
             yield record_name("g", group.group_id), self._group(group)
+        for group_id, wraps in self._catalog.moved_wraps():
+            yield record_name("w", group_id), _wraps(group_id, wraps)
 
     def _put(self, name: str, document: dict[str, Any]) -> None:
         stored, sha256 = self._seal.seal(name, document)
@@ -197,11 +192,13 @@ class StoreRecords:
             "epoch": {name: value for name, value in asdict(epoch).items() if name != "tenant"},
         }
 
-    def _wraps(self, group_id: str) -> Iterable[KeyWrapRow]:
-        after = ""
-        while page := self._catalog.wraps_of(group_id, after, _WRAPS_AT_ONCE):
-            yield from page
-            after = page[-1].subject
+
+def _wraps(group_id: str, wraps: Iterable[KeyWrapRow]) -> dict[str, Any]:
+    return {"group_id": group_id, "wraps": [
+        {"subject": row.subject, "dataset_id": row.dataset_id, "key_class": row.key_class,
+         "wrapped": base64.b64encode(row.wrapped).decode()}
+        for row in wraps
+    ]}  # fmt: skip
 
 
 def _without_place(row: ContractRow | PlanRow) -> dict[str, Any]:
@@ -230,6 +227,7 @@ def _read_wraps(document: dict[str, Any]) -> StoredWraps:
         KeyWrapRow(
             tenant=document["tenant"], subject=each["subject"], dataset_id=each["dataset_id"],
             key_class=each["key_class"], group_id=group_id, wrapped=base64.b64decode(each["wrapped"], validate=True),
+            moved=True,
         )
         for each in document["wraps"]
     ))  # fmt: skip

@@ -90,7 +90,7 @@ _MOVE_WRAP = (
         key_wrap.c.tenant == bindparam("w_tenant"), key_wrap.c.subject == bindparam("w_subject"),
         key_wrap.c.group_id == bindparam("w_from"),
     )
-    .values(group_id=bindparam("w_to"), wrapped=bindparam("w_wrapped"))
+    .values(group_id=bindparam("w_to"), wrapped=bindparam("w_wrapped"), moved=True)
 )  # fmt: skip
 _LEAVE = (
     update(key_wrap)

@@ -129,6 +129,7 @@ class KeyWrapRow:
     key_class: str
     group_id: str
     wrapped: bytes
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    false,
 )
 
 metadata = MetaData()
@@ -153,6 +154,7 @@ key_wrap = Table(
     Column("key_class", String(8), nullable=False),
     Column("group_id", String(32), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),       # the object key under the group key
+    Column("moved", Boolean, nullable=False, server_default=false()),  # the manifest in the store holds an older one
 )
 Index("key_wrap_group", key_wrap.c.tenant, key_wrap.c.group_id, key_wrap.c.subject)
 

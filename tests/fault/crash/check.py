@@ -111,6 +111,10 @@ class Check:
                     exact = Version(row.version_id, version.null, version.etag, version.pieces)
                     reader = attested if name == "claims" else (lambda: world.analyst)
                     got = read(world, name, key, exact, reader)
+                    if name != "claims" and version is line[-1]:
+                        kept = world.run(world.front.get_tags(world.steward, world.ref(key, name), "req")).tags
+                        if dict(kept) != dict(version.tags):
+                            yield f"{when}: {name}/{key} has tags {dict(kept)}, not {dict(version.tags)}"
                     if got != version.body:
                         yield f"{when}: {name}/{key} reads as {got if isinstance(got, str) else len(got)}"
 

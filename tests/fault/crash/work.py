@@ -30,6 +30,8 @@ def choose(kind: str, chance: random.Random, model: Model) -> Op | None:
         case "delete":
             return op | dict(zip(("dataset", "key"), chance.choice(living), strict=True)) if living else None
         case "copy" | "tag":
+            # Nobody may read the personal dataset raw and write to it: what is copied is its open kin.
+            living = [each for each in living if kind == "tag" or each[0] != "claims"]
             if not living:
                 return None
             dataset, source = chance.choice(living)

@@ -21,4 +21,6 @@ def upgrade() -> None:
         sa.Column("written_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "name"),
     )
+    with op.batch_alter_table("key_wrap") as wraps:
+        wraps.add_column(sa.Column("moved", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_index("body_store_key", "body", ["tenant", "store_key"], unique=False)

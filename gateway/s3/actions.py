@@ -25,7 +25,7 @@ from gateway.s3.multipart import (
     create_multipart_upload,
     upload_part,
 )
-from gateway.s3.not_implemented import SUBRESOURCES, check_owner, check_write, not_implemented
+from gateway.s3.not_implemented import SUBRESOURCES, check_no_customer_key, check_owner, check_write, not_implemented
 from gateway.s3.object_attributes import get_object_attributes
 from gateway.s3.object_tagging import delete_object_tagging, get_object_tagging, put_object_tagging
 from gateway.s3.put_object import put_object
@@ -80,6 +80,7 @@ def choose(call: Call) -> Action:
     if method == "PUT" and level == "object" and call.amz("x-amz-copy-source") is not None:
         action = _COPIES.get(action, action)
     check_owner(call)
+    check_no_customer_key(call)
     if method in ("PUT", "POST", "DELETE"):
         check_write(call, copies=action in _COPIES.values(), deletes=action is delete_object)
         if action not in _VERSIONED_WRITES and call.parameter("versionId") is not None:

@@ -60,6 +60,12 @@ def check_owner(call: Call) -> None:
             raise Denied("AccessDenied", "the bucket is not owned by the expected owner")
 
 
+def check_no_customer_key(call: Call) -> None:
+    """SSE-C on a read, too: whoever sends a key believes that the object was sealed with it."""
+    if any("server-side-encryption-customer" in name for name in call.amz_names()):
+        raise refuse("encryption with a key of the client (SSE-C)")
+
+
 def check_write(call: Call, *, copies: bool = False, deletes: bool = False) -> None:
     """Refuse a write that asks for more than this dialect keeps. Closed: an unknown name refuses."""
     for name, _ in call.head.query:

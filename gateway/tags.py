@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+from gateway.errors import Denied
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
 from gateway.reads import Reads
 from gateway.s3.ports import Tags
 from gateway.shown import absent, grant_of, here, shown_version
-from gateway.writes import key_class, label_changed
+from gateway.writes import key_class
 from vault.objects import Vault
 from vault.ref import ObjectRef
 
@@ -36,9 +37,12 @@ class ObjectTags:
         dataset, version = here(admission), admission.facts.version
         if version is None:
             raise absent(admission, ref.version_id)
-        # Words of a run that read personal data are personal: an open object must not carry them.
+        # What may be personal must not stand on an object that everybody is shown.
         if version.label == "none" and key_class(admission.allow) == "raw":
-            raise label_changed()
+            raise Denied(
+                "AccessDenied", "This object is labelled as holding nothing personal, and your words may be",
+                rule="flow.label", decision_id=admission.decision_id, remedy="tag it before it is declassified",
+            )  # fmt: skip
         grant = grant_of(principal, admission)
         tagged = await self._guard.blocking(self._vault.tag, version, tags, grant, admission.decision_id)
         return Tags(dict(tags), shown_version(dataset, tagged))

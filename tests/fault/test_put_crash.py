@@ -91,8 +91,9 @@ def run_child(directory: Path, work: Callable[[Vault, bytes], None], mine: Mine,
     if child == 0:
         with suppress(BaseException):
             vault = open_vault(directory)
-            for owner, name in [(os, "open"), (os, "write"), (os, "fsync"), (Path, "rename"), (Path, "mkdir")]:
-                mine.lay(owner, name)
+            for owner, names in [(os, ("open", "write", "fsync")), (Path, ("rename", "mkdir", "unlink"))]:
+                for name in names:
+                    mine.lay(owner, name)
             mine.lay(Connection, "exec_driver_sql", lambda _self, sql, *_: sql.startswith(("BEGIN", "COMMIT")))
             work(vault, NEW)
             told.touch()

@@ -226,7 +226,7 @@ def test_uploads_are_listed_page_by_page(world: GatewayWorld) -> None:
     dataset = world.dataset_ref()
     row = world.catalog.dataset("claims")
     made = []
-    for n in range(300):
+    for n in range(120):
         key = f"{'ab'[n % 2]}/{n // 4:04}"
         upload = world.vault.begin_upload(
             row, key, "raw", "", {}, principal_id=world.steward.principal_id, run_id="e" * 32
@@ -235,7 +235,7 @@ def test_uploads_are_listed_page_by_page(world: GatewayWorld) -> None:
     world.vault.begin_upload(row, "a/0000", "raw", "", {}, principal_id="f" * 32, run_id="e" * 32)
 
     def page(**given: Any) -> Any:
-        asked: dict[str, Any] = {"prefix": "", "after_key": "", "after_upload": "", "limit": 280} | given
+        asked: dict[str, Any] = {"prefix": "", "after_key": "", "after_upload": "", "limit": 100} | given
         return world.run(world.front.list_uploads(world.steward, dataset, **asked))
 
     first = page()

@@ -100,6 +100,20 @@ def test_a_run_that_read_personal_data_does_not_write_words_on_open_objects(worl
     assert tags(world, world.steward, "o.csv", dataset="open-data").tags == {"fine": "yet"}
 
 
+def test_what_was_declassified_gets_no_words_that_may_be_personal(world: GatewayWorld) -> None:
+    world.put("a.csv", CSV)
+    world.run(
+        world.registry.declassify(
+            world.steward, dataset="claims", key="a.csv", name="release 1", reason="public", request_id="req"
+        )
+    )
+    row = world.version("a.csv")
+    assert (row.label, row.generation) == ("none", 2)
+    error = world.refused(putting(world, world.steward, CANARY))
+    assert (error.status, error.rule) == (403, "flow.label")
+    assert world.version("a.csv") == row
+
+
 def test_tags_of_versions_and_markers(world: GatewayWorld) -> None:
     world.run(world.front.set_versioning(world.steward, world.dataset_ref(), "enabled", "req"))
     first, second = world.put("a.csv", CSV), world.put("a.csv", CSV * 2)

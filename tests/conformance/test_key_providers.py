@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.key_providers import KINDS, Provided, missing, provided
 from vault.envelope.context import GroupContext
 from vault.errors import Conflict, NotFound, Refused, VaultError
-from vault.keys.provider import EpochState, KeyClass
+from vault.keys.provider import EpochState, KeyClass, KeyProvider
 
 pytestmark = pytest.mark.servers
 DAY_MS = 86_400_000
@@ -60,6 +60,26 @@ def test_wrap_fits_where_it_is_kept(keys: Provided, epoch: str) -> None:
 def test_wrap_does_not_open_in_another_context(keys: Provided, epoch: str, context: bytes) -> None:
     wrapped = keys.raw.wrap(epoch, KEY, CONTEXT)
     assert refused(lambda: keys.raw.unwrap(epoch, wrapped, context)) == "key.context"
+
+
+@pytest.mark.parametrize("context", [b"", CONTEXT[:-1], CONTEXT + b"\x00", CONTEXT.replace(b"raw", b"row")])
+def test_provider_itself_binds_the_context_whatever_our_commitment_says(
+    keys: Provided, epoch: str, context: bytes
+) -> None:
+    bare: KeyProvider = getattr(keys.raw, "_provider", keys.raw)
+    wrapped = bare.wrap(epoch, KEY, CONTEXT)
+    assert bare.unwrap(epoch, wrapped, CONTEXT) == KEY
+    assert refused(lambda: bare.unwrap(epoch, wrapped, context)) == "key.context"
+
+
+@pytest.mark.parametrize("length", [1, 16, 31, 33, 64])
+def test_what_opens_to_another_length_is_no_key(keys: Provided, epoch: str, length: int) -> None:
+    """Whoever may encrypt under the epoch key could have: what is not 32 bytes is not answered."""
+    bare = getattr(keys.raw, "_provider", None)
+    if bare is None:  # local files wrap whatever their one caller gives them
+        return
+    with pytest.raises(VaultError):
+        bare.unwrap(epoch, bare.wrap(epoch, bytes(length), CONTEXT), CONTEXT)
 
 
 def test_empty_context_is_a_context(keys: Provided, epoch: str) -> None:

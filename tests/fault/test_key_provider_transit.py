@@ -173,7 +173,9 @@ OPENING_LIES: dict[str, tuple[Lie, str]] = {
     "one byte more": (data(plaintext=b64(KEY + b"\x00")), "provider.answer"),
     "a long key": (data(plaintext=b64(KEY * 2)), "provider.answer"),
     "another key": (data(plaintext=b64(bytes(32))), "key.context"),
-    "a megabyte": (body(b'{"data":"' + b"x" * (1 << 20) + b'"}'), "provider.answer"),
+    "the right key in a megabyte": (
+        body(json.dumps({"data": {"plaintext": b64(KEY)}, "more": "x" * (1 << 20)}).encode()), "provider.answer",
+    ),
     "ten thousand brackets": (body(b"[" * 10_000 + b"]" * 10_000), "provider.answer"),
     "compressed, unasked": (body(b"\x1f\x8b garbage", header=("Content-Encoding", "gzip")), "provider.answer"),
 }  # fmt: skip

@@ -26,6 +26,7 @@ FORMAT = 1
 KINDS = {"d": "dataset", "g": "group", "w": "wraps"}
 LABEL = "store-record"
 MAX_STORED = 64 << 20
+_WRAPS_AT_ONCE = 500
 _CONTEXT = b"demesne/store-record/1\x00"
 
 
@@ -112,6 +113,16 @@ class StoreRecords:
         with self._lock:
             return group_id not in self._known
 
+    def keep_wraps(self, group_id: str) -> None:
+        """The wraps that were moved into this group, if any. Before the epoch they came from is destroyed."""
+        moved: list[KeyWrapRow] = []
+        after = ""
+        while page := self._catalog.wraps_of(group_id, after, _WRAPS_AT_ONCE):
+            moved += [row for row in page if row.moved]
+            after = page[-1].subject
+        if moved:
+            self._put(record_name("w", group_id), _wraps(group_id, moved))
+
     def reconcile(self) -> int:
         """Write what is missing or says something else than the catalog; how many. Costs the catalog's datasets and
         groups, not its objects."""
@@ -131,9 +142,7 @@ class StoreRecords:
         elif name[0] == "g":
             self.keep_group(name.rsplit("/", 1)[1])
         else:
-            for wraps, document in self._documents():
-                if wraps == name:
-                    self._put(name, document)
+            self.keep_wraps(name.rsplit("/", 1)[1])
 
     def listed(self, kind: str) -> list[str]:
         """Names of the records of one kind (d, g, w) that lie in the store."""

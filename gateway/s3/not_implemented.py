@@ -29,6 +29,7 @@ _WRITE_HEADERS = re.compile(
     r"x-amz-(meta-.*|checksum-(crc32|crc32c|crc64nvme|sha1|sha256|algorithm|type)|content-sha256|date|security-token"
     r"|api-version|decoded-content-length|trailer|te|sdk-checksum-algorithm|user-agent|request-payer|mp-object-size"
     r"|acl|storage-class|server-side-encryption|expected-bucket-owner|bucket-region|tagging|bypass-governance-retention"
+    r"|bucket-object-lock-enabled"
     r"|algorithm|credential|expires|signedheaders|signature)"
 )
 # What only one operation takes; on another write it would be lost, so there it refuses.
@@ -82,6 +83,8 @@ def check_write(call: Call, *, copies: bool = False, deletes: bool = False) -> N
         raise _no_acl()
     if call.amz("x-amz-server-side-encryption") not in (None, "AES256"):
         raise refuse("another encryption than the sealing every object has")
+    if (call.amz("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":  # rclone sends false
+        raise refuse("object lock")
     if call.amz("x-amz-storage-class") not in (None, "STANDARD"):
         raise BadRequest("InvalidStorageClass", "the only storage class is STANDARD")
 

@@ -76,6 +76,7 @@ REFUSED_WRITES = {
     "kms": ({"x-amz-server-side-encryption": "aws:kms"}, "", "NotImplemented"),
     "customer key": ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "", "NotImplemented"),
     "object lock": ({"x-amz-object-lock-mode": "GOVERNANCE"}, "", "NotImplemented"),
+    "object lock of a bucket": ({"x-amz-bucket-object-lock-enabled": "true"}, "", "NotImplemented"),
     "append": ({"x-amz-write-offset-bytes": "0"}, "", "NotImplemented"),
     "redirect": ({"x-amz-website-redirect-location": "/"}, "", "NotImplemented"),
     "unknown amz header": ({"x-amz-new-thing": "1"}, "", "NotImplemented"),

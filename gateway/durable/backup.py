@@ -3,6 +3,7 @@
     backup.json            what it is, each file's SHA-256, how far each dataset was
     catalog.sqlite3        by SQLite's online backup; or catalog.dump by pg_dump
     ledger/  decisions/    the ledger's files; sealed decision inputs
+    ledger.id              by which the catalog knows that ledger
     lineage.sqlite3        the graph, by SQLite's online backup
     store/                 files store only, and only when asked for
 
@@ -44,6 +45,11 @@ class Places:
     graph: Path
     store: Path | None
 
+    @property
+    def ledger_id(self) -> Path:
+        """Beside the ledger's files, which are its format's alone."""
+        return self.ledger.with_name("ledger.id")
+
 
 @dataclass(slots=True)
 class Taken:
@@ -63,6 +69,8 @@ def back_up(
         _store(places, target, progress)
     progress("ledger")
     _ledger(places.ledger, target / "ledger")
+    if places.ledger_id.exists():
+        _copy(places.ledger_id, target / "ledger.id")
     _tree(places.decisions, target / "decisions")
     progress("catalog")
     _catalog(places.catalog_url, target)
@@ -95,6 +103,9 @@ def restore(source: Path, places: Places, *, progress: Progress = lambda _: None
         (places.store / ".unfinished").mkdir(mode=0o700, exist_ok=True)
     progress("ledger")
     _tree(source / "ledger", places.ledger)
+    if (source / "ledger.id").exists():  # by which the catalog knows these files to be the zone's ledger
+        places.ledger_id.unlink(missing_ok=True)
+        _copy(source / "ledger.id", places.ledger_id)
     _tree(source / "decisions", places.decisions)
     if (source / "lineage.sqlite3").exists():
         _copy(source / "lineage.sqlite3", places.graph)

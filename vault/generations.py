@@ -5,6 +5,7 @@ written, and no body opens. So who may write an object without reading it can ta
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -78,12 +79,17 @@ class Generations(Commits):
                 continue
             new = NewGeneration(made, body_id, length, label)
             try:
-                return self.catalog.next_generation(row, new, record, jobs=jobs, views=views)
+                done = self.catalog.next_generation(row, new, record, jobs=jobs, views=views)
             except VaultError as error:
                 self.catalog.orphan_bodies([body_id])
-                if not isinstance(error, Conflict) or error.reason != "version.generation":
+                with suppress(VaultError):  # the sweeper comes by as well
+                    self.store.delete(made.store_key)
+                if not isinstance(error, Conflict) or error.reason not in {"version.generation", "body.gone"}:
                     raise
-            row = self._now(row)
+                row = self._now(row)
+                continue
+            self._take_away(done.superseded)
+            return done.row
         raise Conflict("version.generation", row.version_id)
 
     def _next(

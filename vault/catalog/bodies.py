@@ -75,6 +75,7 @@ _HAND_ON = (
 _LIVE_OWNERS = select(body.c.body_id, body.c.subject).where(
     same(body), body.c.state == literal("live"), body.c.body_id.in_(bindparam("body_ids", expanding=True))
 )
+_UNFINISHED = select(body.c.body_id, body.c.store_key).where(same(body, "subject"), body.c.state == literal("writing"))
 _SHARE_PAGE = 500
 _SWEEPABLE = (
     BODY.select.where(same(body), body.c.state == bindparam("state"), body.c.created_at < bindparam("before"))
@@ -155,6 +156,14 @@ class Bodies(Section):
         if connection.execute(_UNSHARE, params).rowcount:
             connection.execute(_HAND_ON, params)
         connection.execute(_ORPHAN_SUBJECT, params | {"b_now": self._clock()})
+
+    def _orphan_unfinished(self, connection: Connection, subject: str) -> tuple[str, ...]:
+        """What was written down for this subject and never committed; answers the store keys."""
+        params = {"tenant": self.tenant, "subject": subject}
+        found = connection.execute(_UNFINISHED, params).all()
+        for body_id, _ in found:
+            self._orphan_one(connection, body_id)
+        return tuple(store_key for _, store_key in found)
 
     def _orphan_stored(self, connection: Connection, subject: str, store_key: str) -> None:
         params = {"b_tenant": self.tenant, "b_subject": subject, "b_key": store_key, "b_now": self._clock()}

@@ -246,8 +246,9 @@ class Versions(Datasets, Bodies, Jobs, Keys):
     def next_generation(
         self, row: VersionRow, new: NewGeneration, record: str, *, jobs: Sequence[NewJob] = (),
         views: Sequence[NewView] = (),
-    ) -> VersionRow:  # fmt: skip
-        """Pin the next generation of a version's manifest; the one before waits for the sweeper. NotFound("version"),
+    ) -> Committed:  # fmt: skip
+        """Pin the next generation of a version's manifest; the one before waits for the sweeper, and what others sealed
+        as the same generation is superseded: two of one number would each say they follow. NotFound("version"),
         Refused("version.label"), Conflict("version.generation") when the version is at another one than `row`."""
         if new.label not in {None, "personal", "none"}:
             raise Refused("version.label", str(new.label))
@@ -272,9 +273,10 @@ class Versions(Datasets, Bodies, Jobs, Keys):
             if old is not None:
                 self._orphan_stored(connection, row.version_id, old.store_key)
             self._queue(connection, changed, jobs, views)
+            superseded = self._orphan_unfinished(connection, row.version_id)
             change = {"generations": [row.version_id]} | ({} if new.label is None else {"label": new.label})
             self._advance(connection, held, change, row.run_id, record)
-        return changed
+        return Committed(changed, superseded)
 
     def commit_copy(
         self, new: NewVersion, source: VersionRow, shared: Sequence[str], jobs: Sequence[NewJob] = (),

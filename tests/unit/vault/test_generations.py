@@ -105,6 +105,27 @@ def test_what_was_overtaken_is_done_again_on_what_is_there(world: VaultWorld) ->
     assert world.vault.describe(relabelled, "k", grant()).tags == {"second": "2"}
 
 
+def test_two_of_one_generation_never_stay_in_the_store(world: VaultWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One left by a crash, one of a writer that was overtaken: a rebuild could not tell which of them was pinned."""
+    row = world.put("k", b"rows")
+
+    def died(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.catalog, "next_generation", died)
+        with pytest.raises(KeyboardInterrupt):
+            world.vault.tag(row, {"crashed": "1"}, grant(), OTHER)
+    assert len([name for name in world.memory.objects if name.startswith("m/")]) == 2
+    tagged = world.vault.tag(row, {"a": "1"}, grant(), OTHER)
+    pinned = {world.catalog.manifest(row.manifest_id, number).store_key for number in (1, 2)}
+    assert {name for name in world.memory.objects if name.startswith("m/")} == pinned
+    done = world.vault.tag(row, {"late": "2"}, grant(), OTHER)  # sealed as generation 2 first, by a stale row
+    pinned.add(world.catalog.manifest(row.manifest_id, 3).store_key)
+    assert {name for name in world.memory.objects if name.startswith("m/")} == pinned
+    assert (tagged.generation, done.generation) == (2, 3)
+
+
 def test_a_label_stands_in_row_and_manifest(world: VaultWorld) -> None:
     row = world.put("k", b"rows")
     done = world.vault.relabel(row, "none", grant(), OTHER)

@@ -1,5 +1,9 @@
 """DeleteObjects: up to a thousand keys in one request, each decided and answered by itself."""
 
+import asyncio
+from collections.abc import Iterator
+from typing import TypeAlias
+
 from gateway.errors import BadRequest, GatewayError
 from gateway.s3 import xml
 from gateway.s3.body import read_document
@@ -13,6 +17,9 @@ from vault.ref import ObjectRef
 
 MAX_KEYS = 1000
 MAX_BYTES = 2 << 20
+AT_ONCE = 16  # deletes of one request that are under way together: they share the ledger's commits
+
+Target: TypeAlias = tuple[str, str | None, DeleteCondition | None]
 
 
 async def delete_objects(call: Call) -> None:
@@ -21,25 +28,42 @@ async def delete_objects(call: Call) -> None:
     targets = [_target(item) for item in root.all("Object")]
     if not 1 <= len(targets) <= MAX_KEYS:
         raise xml.malformed(f"1 to {MAX_KEYS} Object elements")
-    lines = []
-    for key, version_id, condition in targets:
-        try:
-            _check_version(version_id)
-            ref = ObjectRef(call.principal.tenant, call.face.zone, call.bucket, key, version_id)
-            deleted = await delete_one(call, ref, condition)
-        except Refused as error:
-            lines.append(_failed(key, version_id, name_refused(error)))
-        except GatewayError as error:
-            if s3_failure(error).code == "NoSuchBucket":
-                raise
-            lines.append(_failed(key, version_id, error))
-        else:
-            if not quiet:
-                lines.append(_deleted(key, version_id, deleted))
+    lines: list[str] = []
+    for batch in _batches(targets):
+        for line in await asyncio.gather(*(_answer(call, target, quiet=quiet) for target in batch)):
+            if isinstance(line, GatewayError):
+                raise line
+            lines.append(line)
     await call.answer.reply_xml(xml.document("DeleteResult", "".join(lines)))
 
 
-def _target(item: xml.Element) -> tuple[str, str | None, DeleteCondition | None]:
+def _batches(targets: list[Target]) -> Iterator[list[Target]]:
+    """Some at a time, because each waits for the ledger; never two of one key, which must happen in their order."""
+    batch: list[Target] = []
+    for target in targets:
+        if len(batch) == AT_ONCE or any(target[0] == other[0] for other in batch):
+            yield batch
+            batch = []
+        batch.append(target)
+    if batch:
+        yield batch
+
+
+async def _answer(call: Call, target: Target, *, quiet: bool) -> str | GatewayError:
+    """One line of the answer; the refusal itself when it concerns the whole request."""
+    key, version_id, condition = target
+    try:
+        _check_version(version_id)
+        ref = ObjectRef(call.principal.tenant, call.face.zone, call.bucket, key, version_id)
+        deleted = await delete_one(call, ref, condition)
+    except Refused as error:
+        return _failed(key, version_id, name_refused(error))
+    except GatewayError as error:
+        return error if s3_failure(error).code == "NoSuchBucket" else _failed(key, version_id, error)
+    return "" if quiet else _deleted(key, version_id, deleted)
+
+
+def _target(item: xml.Element) -> Target:
     key = item.value("Key")
     if key is None:
         raise xml.malformed("an Object without a Key")

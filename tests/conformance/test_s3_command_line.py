@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.s3_server import ACCESS_KEY, REGION, SECRET, Served, serve
 
+pytestmark = pytest.mark.servers
 BIN = Path(sys.executable).parent
 BODY = bytes(range(256)) * 40_000  # 10 MB: in parts for each of them
 

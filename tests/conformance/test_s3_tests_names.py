@@ -35,6 +35,7 @@ def test_both_counts_are_kept_apart() -> None:
     assert {each["name"] for each in figures["failed"] if not each["disputed"]} == {"test_bucket_head"}
 
 
+@pytest.mark.peers
 def test_every_name_is_the_suites() -> None:
     suite = Path(os.environ.get("DEMESNE_S3_TESTS", "../s3-tests"))
     if not (suite / "s3tests" / "functional").is_dir():

@@ -176,3 +176,24 @@ def test_conditional_delete(app: S3App, guard: FakeGuard, headers: list[tuple[st
     answer = run(app, "DELETE", "/claims/k", headers=[(name, value.format(etag=etag)) for name, value in headers])
     assert answer.status == status
     assert (guard.body("claims", "k") is None) == (status == 204)
+
+
+def test_a_key_named_twice_is_deleted_in_order_and_a_thousand_are_answered_in_theirs(
+    app: S3App, guard: FakeGuard
+) -> None:
+    guard.create("claims", versioning="enabled")
+    first = run(app, "PUT", "/claims/k", body=b"1").headers["x-amz-version-id"]
+    # A marker first, then the one version below it: the other way round would leave a marker that was latest too.
+    text = delete_many(
+        app, f"<Object><Key>k</Key></Object><Object><Key>k</Key><VersionId>{first}</VersionId></Object>"
+    )
+    assert text.index("<DeleteMarkerVersionId>") < text.index(f"<VersionId>{first}</VersionId>")
+    assert [version.marker for version in guard.datasets["acme", "claims"].keys["k"]] == [True]
+    text = delete_many(app, "".join(f"<Object><Key>{i}</Key></Object>" for i in range(1000)))
+    assert [piece.partition("<")[0] for piece in text.split("<Key>")[1:]] == [str(i) for i in range(1000)]
+    assert "MalformedXML" in delete_many(app, "<Object><Key>x</Key></Object>" * 1001)
+
+
+def test_a_bucket_that_is_not_there_refuses_the_whole_request(app: S3App) -> None:
+    body = b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
+    assert run(app, "POST", "/absent?delete", body=body).code == "NoSuchBucket"

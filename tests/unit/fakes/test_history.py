@@ -31,6 +31,12 @@ GOOD = {
     "an unanswered write that happened late": [
         op("put", 1, 0, 1), op("put", 2, 2, inf, ok=None), op("get", 1, 3, 4), op("get", 2, 5, 6),
     ],
+    "an unanswered delete that happened between": [
+        op("put", 1, 0, 1), op("delete", None, 2, inf, ok=None), op("get", 1, 3, 4), op("create", 2, 5, 6),
+    ],
+    "an unanswered put that kept a create from winning": [
+        op("put", 1, 0, inf, ok=None), op("create", 2, 3, 4, ok=False), op("present", None, 5, 6),
+    ],
     "one of two creates": [op("create", 1, 0, 3), op("create", 2, 0, 3, ok=False), op("get", 1, 4, 5)],
     "a create after a delete": [op("put", 1, 0, 1), op("delete", None, 2, 3), op("create", 2, 4, 5)],
     "listed and gone": [
@@ -54,6 +60,9 @@ BAD = {
     "a listing that misses what is there": [op("put", 1, 0, 1), op("absent", None, 2, 3)],
     "an unanswered write that came and went": [
         op("put", 1, 0, 1), op("put", 2, 2, inf, ok=None), op("get", 2, 3, 4), op("get", 1, 5, 6),
+    ],
+    "an unanswered delete that was undone": [
+        op("put", 1, 0, 1), op("delete", None, 2, inf, ok=None), op("absent", None, 3, 4), op("get", 1, 5, 6),
     ],
     "a refused write that took effect": [op("put", 1, 0, 1, ok=False), op("get", 1, 2, 3)],
 }  # fmt: skip
@@ -92,3 +101,20 @@ def test_a_long_history_of_one_register_is_accepted_and_one_stale_read_in_it_is_
                 history.append(op("get", state, now - early, now + late))
     assert violation(history) is None
     assert violation([*history, op("put", -1, now + 10, now + 11), op("get", state, now + 12, now + 13)]) is not None
+
+
+@pytest.mark.parametrize("lost", ["put", "delete", "create"])
+def test_hundreds_of_unanswered_writes_do_not_hide_a_stale_read_nor_take_for_ever(lost: str) -> None:
+    """What a gateway that is down for a while leaves behind: each of them may or may not have happened."""
+    history = [op(lost, None if lost == "delete" else -number, number, inf, ok=None) for number in range(1, 300)]
+    history += [op("put", number, number + 0.1, number + 0.2) for number in range(300)]
+    good = [op("get", number, number + 0.3, number + 0.4) for number in range(300)]
+    assert violation([*history, *good]) is None
+    assert violation([*history, *good, op("get", 200, 250.5, 250.6)]) is not None
+
+
+def test_an_unanswered_write_that_was_seen_happened_before_it_was_seen() -> None:
+    lost = op("put", 2, 1, inf, ok=None)
+    history = [op("put", 1, 0, 0.5), lost, op("get", 2, 3, 4)]
+    assert violation([*history, op("get", 2, 5, 6)]) is None
+    assert violation([*history, op("put", 3, 5, 6), op("get", 2, 7, 8)]) is not None

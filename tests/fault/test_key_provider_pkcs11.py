@@ -74,8 +74,7 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
 
 @pytest.fixture
 def token(hsm: SoftHsm) -> Token:
-    for key_class in KeyClass:
-        add_token(hsm, key_class, f"-{secrets.token_hex(4)}")
+    add_token(hsm, KeyClass.RAW, f"-{secrets.token_hex(4)}")
     pkcs11.lib(str(hsm.module)).reinitialize()
     module = Pkcs11Module(hsm.module)
     provider = connect(hsm, module, KeyClass.RAW)

@@ -31,7 +31,8 @@ from vault.broker.key_requests import MemoryMarks, RequestSeal
 from vault.broker.orders import order_sha256, parse_order
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database, sqlite_url
-from vault.catalog.rows import KeyRequestRow, KeyWrapRow
+from vault.catalog.key_request_rows import KeyRequestRow
+from vault.catalog.rows import KeyWrapRow
 from vault.catalog.seal import RowSeal
 from vault.envelope.wrap import unwrap_key, wrap_key
 from vault.keys.deadline import DeadlineProvider
@@ -70,12 +71,13 @@ class Population:
         raw.create_epoch(epoch_id, KeyClass.RAW)
         self.catalog.add_epoch(epoch_id=epoch_id, dataset_id=dataset.dataset_id, key_class="raw", epoch=1)
         self.hit = self._groups(raw, epoch_id, groups)
+        seal = RequestSeal(secrets.token_bytes(32), zone=ZONE, marks=MemoryMarks())
         self.execution = Execution(ExecutionParts(
             tenant=TENANT, zone=ZONE, ring=self.ring, catalog=self.catalog,
-            seal=RequestSeal(secrets.token_bytes(32), zone=ZONE, marks=MemoryMarks()), record=lambda _: None,
+            seal=seal, record=lambda _: None,
             clock=now_ms, destroy_days=0,
         ))  # fmt: skip
-        self.seal = self.execution._parts.seal
+        self.seal = seal
 
     def _groups(self, provider: DeadlineProvider, epoch_id: str, groups: int) -> str:
         """Makes them; the last one with its members. Answers that one's id."""
@@ -120,7 +122,7 @@ class Population:
         before = row.created_at
         while row.state not in {"done", "waiting"}:
             step, start, cpu = row.step, time.perf_counter(), time.process_time()
-            row = self.execution._next(row, parse_order(row.document))
+            row = self.execution.next_step(row, parse_order(row.document))
             taken = time.perf_counter() - start
             spent["shred_s"] += taken
             if step in REWRAPPING:
@@ -148,7 +150,7 @@ class Population:
         for subject, object_key in self.keys.items():
             row = self.catalog.find_wrap(subject)
             assert row is not None
-            group_key = opened.get(row.group_id) or self.ring._open_group(self.scope, row.group_id)
+            group_key = opened.get(row.group_id) or self.ring.open_group(self.scope, row.group_id)
             opened[row.group_id] = group_key
             context = self.ring.key_context(self.scope, row.group_id, subject)
             assert unwrap_key(group_key, bytes(row.wrapped), context) == object_key

@@ -17,7 +17,8 @@ from lineage.ledger.entry import encode_entry
 from vault.broker.orders import MAX_VERSIONS, SHRED, TWO_PERSONS, order_sha256
 from vault.broker.types import KeyOffice, KeyOrderState, Promised
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import DatasetRow, EpochRow, KeyRequestRow
+from vault.catalog.key_request_rows import KeyRequestRow
+from vault.catalog.rows import DatasetRow, EpochRow
 
 ORDER_LIFE_MS = 86_400_000  # how long somebody has to approve
 PAGE = 1000

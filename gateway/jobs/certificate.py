@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.record import rfc3339
-from vault.catalog.rows import KeyRequestRow
+from vault.catalog.key_request_rows import KeyRequestRow
 
 CACHES_MS = 60_000  # an opened key lives 30 s in a broker and 30 s more in a worker
 OUTSIDE = (

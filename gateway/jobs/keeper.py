@@ -17,7 +17,7 @@ from gateway.record import Entry, Recorder
 from vault.broker.orders import order_sha256
 from vault.broker.types import KeyKeeper, KeyOrderState
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import ErasureRow, KeyRequestRow
+from vault.catalog.key_request_rows import ErasureRow, KeyRequestRow
 from vault.errors import Conflict, VaultError
 from vault.objects import Vault
 

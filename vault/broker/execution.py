@@ -89,7 +89,7 @@ class Execution:
             return self.at_once(row, order)
         until = self._clock() + STEP_MS
         while row.state in _OPEN_STATES and self._clock() >= row.execute_at and (recorded or row.step != "erased"):
-            row = self._next(row, order)
+            row = self.next_step(row, order)
             if self._clock() >= until:
                 break
         return row
@@ -113,7 +113,8 @@ class Execution:
         self._effect(done, "after", order.epochs, "cancel")
         return done
 
-    def _next(self, row: RequestFacts, order: Order) -> RequestFacts:
+    def next_step(self, row: RequestFacts, order: Order) -> RequestFacts:
+        """One piece of work of a checked row; the same row where the step has more to do."""
         if order.action == REWRAP:
             return self._rewrap(row, order)
         if order.action == DESTROY:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, exists, literal_column, update
 
+from vault.catalog.key_request_rows import ErasureRow, KeyRequestRow
 from vault.catalog.mapping import ERASURE, KEY_REQUEST, to_json
-from vault.catalog.rows import ErasureRow, KeyRequestRow
 from vault.catalog.section import Section, literal, same
 from vault.catalog.tables import erasure, key_request
 from vault.errors import Conflict, NotFound

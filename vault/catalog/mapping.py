@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Insert, Row, Select, Table, insert, select
 
-from vault.catalog import rows, tables
+from vault.catalog import key_request_rows, rows, tables
 from vault.catalog.seal import RowSeal
 from vault.errors import Broken
 
@@ -106,8 +106,8 @@ CONTRACT = Mapper(tables.contract_version, rows.ContractRow)
 EPOCH = Mapper(tables.epoch_key, rows.EpochRow)
 GROUP = Mapper(tables.key_group, rows.GroupRow)
 KEY_WRAP = Mapper(tables.key_wrap, rows.KeyWrapRow)
-KEY_REQUEST = Mapper(tables.key_request, rows.KeyRequestRow)
-ERASURE = Mapper(tables.erasure, rows.ErasureRow)
+KEY_REQUEST = Mapper(tables.key_request, key_request_rows.KeyRequestRow)
+ERASURE = Mapper(tables.erasure, key_request_rows.ErasureRow)
 VERSION = Mapper(tables.object_version, rows.VersionRow)
 EXTENT = Mapper(tables.extent, rows.ExtentRow)
 MANIFEST = Mapper(tables.manifest_generation, rows.ManifestRow)

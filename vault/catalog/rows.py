@@ -133,44 +133,6 @@ class KeyWrapRow:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRequestRow:
-    """One order about keys and how far it is. All but `progress` and `updated_at` is under the broker's seal."""
-
-    tenant: str
-    request_id: str
-    dataset_id: str
-    action: str
-    document: Json
-    request_sha256: str
-    state: str
-    requested_by: str
-    approved_by: str
-    approval: str
-    created_at: int
-    expires_at: int
-    execute_at: int
-    step: str
-    plan: Json
-    result: Json
-    progress: Json
-    updated_at: int
-    broker_seal: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureRow:
-    """An erasure certificate and the zone key's signature over its bytes."""
-
-    tenant: str
-    request_id: str
-    dataset_id: str
-    state: str
-    certificate: str
-    signature: bytes
-    created_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class VersionRow:
     """One version of one key. `state` live | deleted; `size` in plaintext bytes."""
 

@@ -140,7 +140,7 @@ class KeyRing:
         if group_key is None:
             group_id = self._group_with_room(scope)
             context = self.key_context(scope, group_id, subject)
-            group_key = self._open_group(scope, group_id)
+            group_key = self.open_group(scope, group_id)
         return WrappedKey(group_id, scope.key_class, wrap_key(group_key, object_key, context))
 
     def wrap_anew(self, scope: KeyScope, subject: str, object_key: bytes) -> WrappedKey:
@@ -160,13 +160,13 @@ class KeyRing:
         if group_key is None:
             wrapped = self._moved(scope, subject, wrapped)
             context = self.key_context(scope, wrapped.group_id, subject)
-            group_key = self._open_group(scope, wrapped.group_id)
+            group_key = self.open_group(scope, wrapped.group_id)
         return SecretBytes(unwrap_key(group_key, wrapped.wrapped, context))
 
     def reserve(self, scope: KeyScope, count: int) -> tuple[str, SecretBytes]:
         """A group with `count` places taken in it (at most `GROUP_LIMIT`), and its key: for moving many at once."""
         group_id = self._reserve(scope, count)
-        return group_id, self._open_group(scope, group_id)
+        return group_id, self.open_group(scope, group_id)
 
     def forget(self) -> None:
         """Drop every opened group key now: after a rotation, a shredding, and in tests."""
@@ -183,7 +183,8 @@ class KeyRing:
             raise Refused("key.group", "the wrap is of another dataset or class")
         return WrappedKey(row.group_id, row.key_class, bytes(row.wrapped))
 
-    def _open_group(self, scope: KeyScope, group_id: str) -> SecretBytes:
+    def open_group(self, scope: KeyScope, group_id: str) -> SecretBytes:
+        """The group's key. Refused("key.erased") for one that was shredded."""
         group_key = self._group_key(scope, group_id)
         if group_key is None:
             raise Refused("key.erased", "its key group was shredded")

@@ -24,24 +24,17 @@ class Paced:
         self._got = 0
 
     def read(self, amount: int | None = None) -> bytes:
-        """As much as was asked for, or what there is before the end."""
+        """What has come, at most `amount`; b"" at the end. Without an amount all of it, as a small answer is read."""
         if amount is None:
             return bytes(self._raw.read())
         began = self._clock()
-        pieces, missing = [], amount
-        while missing:
-            piece = self._raw.read1(missing)
-            if not piece:
-                break
-            pieces.append(piece)
-            missing -= len(piece)
-            self._got += len(piece)
-            spent = self._waited + self._clock() - began
-            if spent > GRACE_SECONDS and self._got < (spent - GRACE_SECONDS) * MINIMUM_RATE:
-                self._raw.close()
-                raise Unavailable("store.slow", f"{self._got} bytes in {spent:.0f} s")
+        piece: bytes = self._raw.read1(amount)
         self._waited += self._clock() - began
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._got += len(piece)
+        if piece and self._waited > GRACE_SECONDS and self._got < (self._waited - GRACE_SECONDS) * MINIMUM_RATE:
+            self._raw.close()
+            raise Unavailable("store.slow", f"{self._got} bytes in {self._waited:.0f} s")
+        return piece
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)

@@ -142,8 +142,20 @@ def test_a_name_with_one_forbidden_address_opens_no_socket(name: str, among: str
 @pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"])
 def test_no_declared_range_opens_a_metadata_service(address: str, sockets: Sockets) -> None:
     with pytest.raises(Unavailable, match=r"store\.address"):
-        dialer(sockets, Resolver([address]), "169.254.0.0/16, fd00::/8").connect(HOST, 443, 1, secure=True)
+        dialer(sockets, Resolver([address]), "0.0.0.0/0, ::/0").connect(HOST, 443, 1, secure=True)
     assert sockets.opened == []
+
+
+@pytest.mark.parametrize("address", ["::ffff:10.0.0.1", "2002:a00:1::", "64:ff9b::a00:1"])
+def test_an_address_is_the_one_that_the_packet_reaches(address: str, sockets: Sockets) -> None:
+    """A range of IPv6 does not let private IPv4 addresses in by the back door, and one of IPv4 means them however
+    they are written."""
+    assert str(address_of(address)) == "10.0.0.1"
+    with pytest.raises(Unavailable, match=r"store\.address"):
+        dialer(sockets, Resolver([address]), "::/0").connect(HOST, 443, 1, secure=True)
+    assert sockets.opened == []
+    dialer(sockets, Resolver([address]), "10.0.0.0/8").connect(HOST, 443, 1, secure=True)
+    assert sockets.opened == ["10.0.0.1"]
 
 
 def test_a_declared_range_opens_that_range_and_closes_all_others(sockets: Sockets) -> None:

@@ -14,8 +14,9 @@ from tests.fakes.gateway_world import CSV, GatewayWorld
 from tests.fakes.key_custody import KeyCustody, certificate
 from tests.fakes.ledger import ledger_down
 from vault.broker.service import Broker
-from vault.errors import Refused
+from vault.errors import NotFound, Refused
 from vault.keys.hierarchy import KeyScope
+from vault.keys.provider import Destruction
 from vault.keys.signing import verify_signature
 
 DAY_MS = 86_400_000
@@ -230,6 +231,49 @@ def test_the_certificate_says_what_is_gone_and_carries_the_zones_signature(
     with pytest.raises(Refused):
         verify_signature(world.signer.public_key, bytes.fromhex(shown["signature"]), signed + b" ")
     assert json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False) == shown["certificate"]
+
+
+class Slow:
+    """A provider that, as AWS KMS, destroys nothing before seven days: refused to everybody until then."""
+
+    def __init__(self, provider: Any, world: GatewayWorld) -> None:
+        self._provider = provider
+        self._world = world
+        self.until: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    def destroy(self, epoch_id: str) -> Destruction:
+        until = self.until.setdefault(epoch_id, self._world.clock() + 7 * DAY_MS)
+        if self._world.clock() >= until:
+            raise NotFound("key.unknown", epoch_id)  # deleted, and forgotten
+        self._provider.schedule_destruction(epoch_id, 7, self._world.clock())
+        return Destruction("pending", until)
+
+
+def test_where_the_provider_waits_the_certificate_says_pending_and_until_when(
+    world: GatewayWorld, custody: KeyCustody
+) -> None:
+    for provider in (world.provider_raw, world.provider_view):
+        provider._provider = Slow(provider._provider, world)
+    before = world.clock()
+    shown = custody.shred("b.csv")
+    said = certificate(shown)["erasure"]
+    assert (shown["state"], said["state"]) == ("waiting", "pending")
+    assert said["pending_until"] == shown["execute_at"]
+    assert {each["state"] for each in said["keys"]["epochs"]} == {"pending"}
+    assert world.clock() - before < DAY_MS
+    assert both_open(world, "a.csv")
+    assert {each["state"] for each in custody.epochs()} == {"active", "pending-destruction"}
+    assert custody.refused(lambda: custody.cancel(shown)).rule == "key.request-state"
+    world.clock.advance(7 * DAY_MS + 1)
+    world.open_zone()
+    custody.carry_out()
+    shown = custody.show(shown)
+    assert (shown["state"], certificate(shown)["erasure"]["state"]) == ("done", "destroyed")
+    assert {each["state"] for each in custody.epochs()} == {"active", "destroyed"}
+    assert both_open(world, "a.csv")
 
 
 def test_what_was_deleted_before_is_shredded_by_its_version(world: GatewayWorld, custody: KeyCustody) -> None:

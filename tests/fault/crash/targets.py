@@ -15,6 +15,7 @@ from tests.fakes import postgresql as pg
 from tests.fakes import seaweedfs as weed
 from tests.fault.crash.world import CrashWorld
 from vault.catalog.database import Database
+from vault.endpoint.address import parse_networks
 from vault.store.s3 import S3Store
 
 Opener = Callable[[Path], CrashWorld]
@@ -84,7 +85,7 @@ class Servers:
         def store() -> S3Store:
             return S3Store.connect(
                 bucket=bucket, endpoint=self._store.endpoint, region="us-east-1", access_key=weed.ACCESS_KEY,
-                secret_key=weed.SECRET_KEY,
+                secret_key=weed.SECRET_KEY, networks=parse_networks("127.0.0.0/8"),
             )  # fmt: skip
 
         return lambda directory: CrashWorld(directory, store, self._url(database))

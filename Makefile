@@ -8,7 +8,7 @@ SECONDS ?= 600
 TARGET ?= files
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check bench crash history lock clean s3-tests
+.PHONY: help env demo dev test check bench crash model history lock clean s3-tests
 
 help: ## print the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: $(STAMP) ## ruff, mypy, import contracts, doctrine checks
 	@PYTHONPATH=.:sdk/src $(VENV)/bin/lint-imports
 	@PATH="$(CURDIR)/.bin:$(PATH)" $(VENV)/bin/demesne policy check
 	@PATH="$(CURDIR)/.bin:$(PATH)" sh scripts/check-doctrine
+
+model: $(STAMP) ## the real front and an executable model side by side, for long
+	@DEMESNE_MODEL_EXAMPLES=400 DEMESNE_MODEL_STEPS=60 $(PY) -m pytest tests/property/test_gateway_model.py -q -p no:randomly
 
 history: $(STAMP) ## concurrent clients of two gateways, disturbed, for SECONDS=600; is there one order of it all?
 	@$(PY) -m pytest tests/e2e/test_two_gateways.py -q -s -p no:randomly -k history --history-seconds=$(SECONDS)

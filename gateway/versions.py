@@ -1,5 +1,6 @@
 """Versions as S3 shows them: switching them on and off, and listing them."""
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from gateway.errors import BadRequest
@@ -21,10 +22,10 @@ class Versions:
         self._reads = reads
         self._keep = keep
 
-    async def get_versioning(self, principal: Principal, dataset: DatasetRef, request_id: str = "") -> str:
+    async def get_versioning(self, principal: Principal, dataset: DatasetRef) -> str:
         """off | enabled | suspended"""
         admission = await self._guard.admit(
-            principal, "head-dataset", request_id=request_id or "versioning", dataset=dataset.dataset
+            principal, "head-dataset", request_id=secrets.token_hex(8), dataset=dataset.dataset
         )
         return here(admission).versioning
 

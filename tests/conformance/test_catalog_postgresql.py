@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import text, update
@@ -18,7 +19,7 @@ from vault.catalog.rows import VersionRow
 from vault.catalog.seal import RowSeal
 from vault.catalog.versions import NewView, Precondition
 from vault.errors import Conflict, Refused, Unavailable
-from vault.objects import Vault
+from vault.objects import Changes, Vault
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(not available(), reason="PostgreSQL is not installed")]
 
@@ -185,3 +186,70 @@ def test_a_connection_lost_inside_a_transaction_writes_nothing(found_by: str, ca
     with database.write() as connection:
         connection.execute(update(tables.dataset).values(name="claims"))
     database.close()
+
+
+def test_copies_tags_markers_and_pages_of_versions(vault: Vault) -> None:
+    catalog = vault.catalog
+    dataset_id = catalog.dataset("claims").dataset_id
+    catalog.set_versioning(dataset_id, "enabled", RECORD)
+    said = {"written_by": WRITER, "run_id": RUN, "record": RECORD}
+    source = put(vault, "ä", b"shared")
+    made = vault.copy(source, "B", FACTS, Changes(tags={"t": "1"}), grant(), **said)  # type: ignore[arg-type]
+    tagged = vault.tag(made, {"t": "2"}, grant(), RECORD)
+    assert vault.describe(tagged, "B", grant()).tags == {"t": "2"}
+    held = catalog.dataset("claims")
+    marker = vault.delete(held, "ä", by=WRITER, run_id=RUN, record=RECORD)
+    assert vault.delete(held, "ä", by=WRITER, run_id=RUN, record=RECORD, version_id=source.version_id).removed
+    clock: Any = vault._clock
+    clock.advance(3_600_001)
+    catalog._clock.advance(3_600_001)  # type: ignore[attr-defined]
+    vault.sweep()
+    assert b"".join(vault.open(tagged, "B", grant()).stream()) == b"shared"
+    for key in ("b", "a", "\U0001f600", "\ue000"):
+        put(vault, key, b"1")
+        put(vault, key, b"2")
+    found, after, before = [], "", None
+    while True:
+        page = catalog.version_page(dataset_id, after_key=after, before=before, limit=3)
+        found += [(row.key, row.sequence) for row in page.versions]
+        if page.last is None:
+            break
+        after, before = page.last.key, page.last.sequence
+    assert found == sorted(found, key=lambda line: (line[0].encode(), -line[1]))
+    assert len(found) == 10
+    assert marker.version_id in {row.version_id for row in catalog.version_page(dataset_id, prefix="ä").versions}
+
+
+def test_uploads_are_listed_by_their_bytes(vault: Vault) -> None:
+    keys = ["b", "a", "B", "ä", "a/b", "A", "\U0001f600", "\ue000"]
+    held = vault.catalog.dataset("claims")
+    for key in keys:
+        vault.begin_upload(held, key, "raw", "", {}, principal_id=WRITER, run_id=RUN)
+    first = vault.catalog.upload_page(held.dataset_id, WRITER, limit=5)
+    last = first.uploads[-1]
+    rest = vault.catalog.upload_page(held.dataset_id, WRITER, after_key=last.key, after_upload=last.upload_id)
+    found = [row.key for row in (*first.uploads, *rest.uploads)]
+    assert (first.truncated, rest.truncated) == (True, False)
+    assert found == sorted(keys, key=lambda key: key.encode())
+
+
+def test_writers_of_one_key_at_once_are_ordered_by_their_commits(vault: Vault) -> None:
+    catalog = vault.catalog
+    dataset_id = catalog.dataset("claims").dataset_id
+    catalog.set_versioning(dataset_id, "enabled", RECORD)
+    made: list[VersionRow] = []
+
+    def write() -> None:
+        made.extend(put(vault, "k", b"x") for _ in range(5))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = catalog.version_page(dataset_id).versions
+    assert {row.version_id for row in rows} == {row.version_id for row in made}
+    stamps = [row.created_at for row in rows]
+    assert len(stamps) == 20
+    assert stamps == sorted(set(stamps), reverse=True)
+    assert [row.is_latest for row in rows] == [True] + [False] * 19

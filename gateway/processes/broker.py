@@ -17,7 +17,7 @@ from vault.broker.ports import PromiseFacts
 from vault.broker.server import BrokerServer
 from vault.broker.service import Broker, BrokerParts
 from vault.errors import Refused, Unavailable
-from vault.keys.deadline import DeadlineProvider
+from vault.keys.deadline import MANAGING_SECONDS, DeadlineProvider
 from vault.keys.marks import LocalMarks
 from vault.keys.provider import KeyClass
 from vault.keys.signing import ZoneSigner, verify_signature
@@ -27,7 +27,7 @@ from vault.keys.zone_secrets import ZoneSecrets
 def run_broker(settings: Settings) -> int:
     providers = open_providers(settings)
     raw, view = providers[KeyClass.RAW], providers[KeyClass.VIEW]
-    zone_secrets = ZoneSecrets(settings.zone_dir / "keys", DeadlineProvider(raw))
+    zone_secrets = ZoneSecrets(settings.zone_dir / "keys", DeadlineProvider(raw, budget_seconds=MANAGING_SECONDS))
     public_key = ZoneSigner.load_or_create(settings.signing_key_path).public_key
     catalog = open_catalog(settings, zone_secrets.derived("catalog-mac"))
     ledger = SyncLedgerClient(settings.ledger_socket, settings.zone)

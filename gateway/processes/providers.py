@@ -123,15 +123,18 @@ def _kms(asked: _Asked) -> dict[KeyClass, KeyProvider]:
     if region.startswith("cn-") and not given:
         endpoint += ".cn"
     strength = "network" if ca is not None and endpoint.startswith("https:") else "self-reported"
-    return {
-        key_class: KmsProvider(
-            KmsClient(
-                asked.credential(key_class), region=region, endpoint=endpoint, ca=ca, seconds=asked.seconds
-            ),
-            asked.names(key_class), region=region, strength=strength,
+    clients = {
+        key_class: KmsClient(
+            asked.credential(key_class), region=region, endpoint=endpoint, ca=ca, seconds=asked.seconds
         )
         for key_class in KeyClass
     }  # fmt: skip
+    for client in clients.values():
+        client.prepare()
+    return {
+        key_class: KmsProvider(client, asked.names(key_class), region=region, strength=strength)
+        for key_class, client in clients.items()
+    }
 
 
 def _pkcs11(asked: _Asked, *, initialise: bool) -> dict[KeyClass, KeyProvider]:

@@ -277,7 +277,7 @@ def test_provider_itself_refuses_the_view_credential_a_raw_unwrap(kms: KmsServer
 
 
 def test_adapter_with_the_view_credential_and_raw_names_opens_nothing(kms: KmsServer, made: Wrapped) -> None:
-    crossed = on_the_road(connection(kms, credential=kms.credentials[KeyClass.VIEW], seconds=5.0))
+    crossed = VerifiedProvider(connection(kms, credential=kms.credentials[KeyClass.VIEW], seconds=5.0))
     with pytest.raises(Refused, match=r"key\.(class|unknown)"):
         crossed.unwrap(made.epoch, made.wrapped, CONTEXT)
     made.holds()

@@ -3,6 +3,7 @@ the environment, and an access key that is read from one file."""
 
 import configparser
 import os
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn
@@ -57,6 +58,12 @@ class KmsClient:
         }  # fmt: skip
         self._lock = Lock()
         self._made: tuple[str, Any] | None = None
+
+    def prepare(self) -> None:
+        """Have the client made now, which takes boto3 longer than a call may; a credential that is not there yet is
+        for the first call to name."""
+        with suppress(Unavailable):
+            self._client().generate_presigned_url("list_keys")  # signs, and sends nothing: rules and signer are loaded
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """The answer; `ClientError` for what KMS itself refused (`raise_unavailable` knows the rest)."""

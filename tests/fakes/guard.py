@@ -226,7 +226,7 @@ class FakeGuard:
         bucket = self._bucket(ref.dataset_ref)
         bucket.check_write(ref.key, condition)
         kept = self._add(bucket, ref.key, version)
-        shown = kept.version_id if bucket.versioning == "enabled" else None  # S3 names no version it will replace
+        shown = bucket.shown(kept.version_id)
         return Written(kept.etag, shown, len(kept.body), kept.checksums, secrets.token_hex(16))
 
     # Reads and writes.

@@ -23,6 +23,6 @@ def app(guard: FakeGuard) -> S3App:
         verifier.authenticate,
         zone="de",
         region=REGION,
-        host_aliases=("s3.localhost",),
+        host_aliases=("localhost", "s3.localhost"),
         authenticate_form=verifier.authenticate_form,
     )

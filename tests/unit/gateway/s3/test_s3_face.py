@@ -195,6 +195,9 @@ def test_bucket_from_the_host_and_from_the_path_are_one(app: S3App, guard: FakeG
     run(app, "PUT", "/dir/k", body=b"host", host="claims.s3.localhost:9000")
     assert run(app, "GET", "/claims/dir/k").body == b"host"
     assert run(app, "GET", "/?list-type=2", host="claims.s3.localhost:9000").status == 200
+    assert run(app, "GET", "/dir/k", host="claims.localhost").body == b"host"
+    for host in ("s3.localhost:9000", "localhost"):  # a name of the endpoint is no bucket
+        assert run(app, "GET", "/claims/dir/k", host=host).body == b"host"
 
 
 def test_refusal_names_rule_decision_and_remedy_and_one_request_id(app: S3App, guard: FakeGuard) -> None:

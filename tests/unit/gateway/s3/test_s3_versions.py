@@ -183,12 +183,25 @@ def test_a_key_named_twice_is_deleted_in_order_and_a_thousand_are_answered_in_th
 ) -> None:
     guard.create("claims", versioning="enabled")
     first = run(app, "PUT", "/claims/k", body=b"1").headers["x-amz-version-id"]
+    inner = guard.delete
+    done: list[str] = []
+
+    async def slow(principal: Any, ref: Any, *more: Any) -> Any:
+        if ref.version_id is None:
+            await asyncio.sleep(0.01)
+        deleted = await inner(principal, ref, *more)
+        done.append("marker" if ref.version_id is None else "version")
+        return deleted
+
+    guard.delete = slow  # type: ignore[method-assign,assignment]
     # A marker first, then the one version below it: the other way round would leave a marker that was latest too.
     text = delete_many(
         app, f"<Object><Key>k</Key></Object><Object><Key>k</Key><VersionId>{first}</VersionId></Object>"
     )
     assert text.index("<DeleteMarkerVersionId>") < text.index(f"<VersionId>{first}</VersionId>")
     assert [version.marker for version in guard.datasets["acme", "claims"].keys["k"]] == [True]
+    assert done == ["marker", "version"]
+    guard.delete = inner  # type: ignore[method-assign]
     text = delete_many(app, "".join(f"<Object><Key>{i}</Key></Object>" for i in range(1000)))
     assert [piece.partition("<")[0] for piece in text.split("<Key>")[1:]] == [str(i) for i in range(1000)]
     assert "MalformedXML" in delete_many(app, "<Object><Key>x</Key></Object>" * 1001)

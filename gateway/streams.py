@@ -19,6 +19,7 @@ from vault.errors import VaultError
 from vault.reading import SealedReader
 
 RECHECK_BYTES = 4 << 20
+_NOTHING = memoryview(b"")
 BURST_BYTES = 8 << 20  # of one client before a sending thread looks at the others
 
 
@@ -48,7 +49,7 @@ class PlainStream:
         self._still_allowed = still_allowed
         self._slabs: Iterator[Buffer] | None = None
         self._ahead: Future[Buffer | None] | None = None
-        self._held = memoryview(b"")
+        self._held = _NOTHING
 
     def __aiter__(self) -> Self:
         return self
@@ -94,15 +95,16 @@ class PlainStream:
                     self._take()
                 count = push(self._held)
                 pushed += count
-                self._held = self._held[count:]
-                if len(self._held):
+                if count < len(self._held):
+                    self._held = self._held[count:]
                     return "slow"
+                self._held = _NOTHING  # a view, be it of no bytes, keeps its slab from being used again
         except VaultError as error:
             raise translate(error) from error
 
     async def settle(self) -> None:
         """Wait for a slab that is being unsealed for nobody any more; its reader must not be closed under it."""
-        self._held = memoryview(b"")
+        self._held = _NOTHING
         if self._ahead is not None and not self._ahead.cancel():
             ending = asyncio.wrap_future(self._ahead)
             await asyncio.wait({ending})

@@ -24,12 +24,12 @@ class Gets(Ground):
             return self._broker.unwrap(scope, subject, wrapped, grant)
 
         opened = self._opened(row, key, holder(grant), unwrap)
-        return SealedReader(self.store, opened.manifest, opened.object_key)
+        return SealedReader(self.store, opened.manifest, opened.object_key, self._scratch)
 
     def open_for_build(self, version: VersionRow, job_id: str, fence: int) -> SealedReader:
         """Verified plaintext of what a leased job renders. Nothing is cached."""
         opened = self.build_source(version, job_id, fence)
-        return SealedReader(self.store, opened.manifest, opened.object_key)
+        return SealedReader(self.store, opened.manifest, opened.object_key, self._scratch)
 
     def build_source(self, version: VersionRow, job_id: str, fence: int) -> Opened:
         """Manifest and object key for the sandbox's parent: it hands over `body_key(object_key, body_id, part)` and

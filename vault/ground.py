@@ -10,6 +10,7 @@ from vault.envelope.manifest import Manifest
 from vault.errors import Refused
 from vault.keycache import CACHE_MS, KeyCache
 from vault.keys.hierarchy import KeyScope
+from vault.reading import Scratch
 from vault.records import StoreRecords
 from vault.store.store import Store
 from vault.uploads import MIN_PART
@@ -40,6 +41,7 @@ class Ground:
         self._clock = clock
         self._min_part = min_part
         self.records = StoreRecords(record_store or store, catalog, zone)
+        self._scratch = Scratch()
         self._keys: KeyCache[Opened] = KeyCache(clock, cache_ms)
         self._upload_keys: KeyCache[bytes] = KeyCache(clock, cache_ms)
         self._described: KeyCache[tuple[bytes, Manifest]] = KeyCache(clock, cache_ms)

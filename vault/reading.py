@@ -7,7 +7,7 @@ manifest's → commitment → chunks.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, local
 
 from vault.catalog.rows import VersionRow, ViewRow
 from vault.envelope.body import BodyOpener
@@ -40,12 +40,26 @@ def check_manifest(manifest: Manifest, row: VersionRow | ViewRow, tenant: str, z
         raise Malformed("manifest.other", subject)
 
 
+class Scratch(local):
+    """Where sealed bytes are read to: one buffer a thread for all readers. A slab is read and unsealed in one go by one
+    thread, so nobody looks at it any more when the next one is read."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def take(self, length: int) -> memoryview:
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+        return memoryview(self._buffer)[:length]
+
+
 class OpenBody:
     """One stored body, opened: its length and commitment hold, its chunks are checked as they are read."""
 
     def __init__(
-        self, store: Store, tenant: str, zone: str, dataset_id: str, body: ManifestBody, object_key: bytes
-    ) -> None:
+        self, store: Store, tenant: str, zone: str, dataset_id: str, body: ManifestBody, object_key: bytes,
+        scratch: Scratch | None = None,
+    ) -> None:  # fmt: skip
         """Malformed("truncated" | "length") where the store's length is not the manifest's, Malformed("commitment")."""
         self._reader: StoreReader = store.open_read(body.store_key)
         try:
@@ -60,7 +74,7 @@ class OpenBody:
         except BaseException:
             self._reader.close()
             raise
-        self._sealed = bytearray()
+        self._scratch = scratch or Scratch()
 
     def stream(self, start: int, stop: int) -> Iterator[memoryview]:
         """Plaintext [start, stop) of this body, in slabs."""
@@ -70,10 +84,7 @@ class OpenBody:
         self._reader.close()
 
     def _read(self, offset: int, length: int) -> memoryview:
-        # One buffer for all slabs: the opener is done with it before it asks again.
-        if len(self._sealed) < length:
-            self._sealed = bytearray(length)
-        view = memoryview(self._sealed)[:length]
+        view = self._scratch.take(length)
         self._reader.read_into(offset, view)
         return view
 
@@ -81,8 +92,9 @@ class OpenBody:
 class SealedReader:
     """An object opened for one answer. Not for several threads at once; `close` from any."""
 
-    def __init__(self, store: Store, manifest: Manifest, object_key: bytes) -> None:
+    def __init__(self, store: Store, manifest: Manifest, object_key: bytes, scratch: Scratch | None = None) -> None:
         self.manifest = manifest
+        self._scratch = scratch or Scratch()
         self._store = store
         self._key = object_key
         self._open: dict[int, OpenBody] = {}
@@ -140,7 +152,7 @@ class SealedReader:
         if found is None:
             where = self.manifest
             found = OpenBody(
-                self._store, where.tenant, where.zone, where.dataset_id, where.bodies[index], self._key
+                self._store, where.tenant, where.zone, where.dataset_id, where.bodies[index], self._key, self._scratch
             )
             with self._lock:
                 if not self._closed:

@@ -39,6 +39,7 @@ from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
 from gateway.processes.certificate import Certificate, watch
 from gateway.processes.connection import BoundedHeads
+from gateway.processes.memory import return_large_buffers
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.reads import Reads
@@ -61,6 +62,7 @@ log = structlog.get_logger("front")
 
 
 def run_front(settings: Settings, argv: list[str]) -> int:
+    return_large_buffers()
     options = argparse.ArgumentParser(prog="python -m gateway front")
     options.add_argument("--s3-fd", type=int, help="listening socket inherited from the supervisor")
     options.add_argument("--api-fd", type=int, help="the same for the API")

@@ -222,6 +222,7 @@ class BodyOpener:
                 self._follow(run, first, sealed, buffer)
             else:
                 self.open_into(first, sealed, buffer)
+            del sealed  # what it was read into may serve another reader while this piece is on its way
             yield memoryview(buffer)[at - first * CHUNK : until - first * CHUNK]
             del buffer
             at = until

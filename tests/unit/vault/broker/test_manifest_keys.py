@@ -33,7 +33,8 @@ class Stage:
         return self.grant(action, "raw", self.session.session_id)
 
     def ask(self, grant: Grant, copy_to: str | None = None, **more: Any) -> ManifestKeys:
-        given = {"scope": self.world.scope(), "subject": self.version, "wrapped": self.key.wrapped} | more
+        given: dict[str, Any] = {"scope": self.world.scope(), "subject": self.version, "wrapped": self.key.wrapped}
+        given |= more
         manifests = given.pop("manifests", [(MANIFEST, 1), (MANIFEST, 2)])
         return self.world.broker.manifest_keys(**given, grant=grant, manifests=manifests, copy_to=copy_to)
 

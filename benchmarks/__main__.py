@@ -11,8 +11,9 @@ import sys
 
 from benchmarks.zone import publish
 
-ZONES = ("get", "ranges", "peers", "memory", "growth", "workers")  # start a zone and publish by themselves
-ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify", "shred")  # print one JSON document with --json
+# These start servers and publish by themselves; the others print one JSON document with --json.
+ZONES = ("get", "ranges", "peers", "http_server", "memory", "growth", "workers")
+ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify", "shred")
 
 
 def alone(name: str) -> None:

@@ -26,7 +26,10 @@ class Deletes(Commits):
             sealed = self._marker(dataset, key)
             try:
                 marker = self._store_marker(sealed, Said(by, run_id, "opaque"))
-                return self._deleted(dataset, key, by, run_id, record, None, marker, expect)
+                done = self._deleted(dataset, key, by, run_id, record, None, marker, expect)
+                if not done.delete_marker:
+                    self._discard(sealed)
+                return done
             except Conflict as error:
                 self._discard(sealed)
                 if error.reason != "version.stamp":

@@ -209,7 +209,9 @@ class Versions(Datasets, Bodies, Jobs, Keys):
                 return self._remove(connection, held, key, latest.version_id, run_id, record, expect)
             if sealed_markers and marker is None:
                 raise Conflict("version.marker", "versioning was switched on meanwhile")
-            if expect is not None and latest is not None:
+            if expect is not None:
+                if latest is None:  # what was meant is not there: no marker hides a key that never was
+                    return Deleted(False, None, None)
                 expect.check(latest)
             row = self._marker(held, key, by, run_id, record, marker, latest)
             superseded = self._displace(connection, latest, row)

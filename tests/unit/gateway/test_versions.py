@@ -152,6 +152,14 @@ def test_a_conditional_delete(world: GatewayWorld, condition: DeleteCondition) -
     assert world.find("a.csv") is None
 
 
+def test_a_conditional_delete_of_nothing_leaves_no_marker(world: GatewayWorld) -> None:
+    switch(world, "enabled", "open-data")
+    gone = delete(world, "nothing.csv", dataset="open-data", condition=DeleteCondition(if_match="*"))
+    assert not gone.delete_marker
+    assert versions(world, dataset="open-data").versions == ()
+    assert delete(world, "nothing.csv", dataset="open-data").delete_marker
+
+
 def test_pages_of_versions(world: GatewayWorld) -> None:
     switch(world, "enabled", "open-data")
     made: list[tuple[str, str]] = []

@@ -181,6 +181,15 @@ def test_a_conditional_delete_that_does_not_hold_deletes_nothing(
     assert latest is None or latest.delete_marker
 
 
+def test_a_condition_on_nothing_sets_no_marker(world: VaultWorld) -> None:
+    assert not delete(world, expect=DeletePrecondition(if_match="*")).delete_marker
+    assert world.catalog.latest(world.dataset.dataset_id, "k") is None
+    world.clock.advance(3_600_001)
+    world.vault.sweep()
+    assert not world.memory.objects
+    assert not world.bodies()
+
+
 def test_a_marker_cannot_be_opened(world: VaultWorld) -> None:
     world.put("k", b"x")
     delete(world)

@@ -82,7 +82,7 @@ class Check:
     def _holds(self, model: Model) -> bool:
         catalog = self._world.catalog
         for name, held in model.datasets.items():
-            if not fits(living(self._world, name), held):
+            if catalog.dataset(name).versioning != held.versioning or not fits(living(self._world, name), held):
                 return False
         for name, upload in model.uploads.items():
             row = catalog.find_upload(catalog.dataset(upload.dataset).dataset_id, name) if name != ANY else None

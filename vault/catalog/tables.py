@@ -14,27 +14,23 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     and_,
-    false,
 )
 
-metadata = MetaData()
-
-
-def _tenant() -> Column[str]:
-    return Column("tenant", String(63), primary_key=True)
-
-
-def _sealed() -> tuple[Column[str], Column[bytes]]:
-    return Column("record", String(64), nullable=False), Column("row_mac", LargeBinary, nullable=False)
-
+# One module to import tables from, and one metadata that holds them all.
+from vault.catalog.key_tables import epoch_key as epoch_key
+from vault.catalog.key_tables import erasure as erasure
+from vault.catalog.key_tables import key_group as key_group
+from vault.catalog.key_tables import key_request as key_request
+from vault.catalog.key_tables import key_wrap as key_wrap
+from vault.catalog.schema import metadata as metadata
+from vault.catalog.schema import seal_columns, tenant_column
 
 zone = Table(
-    "zone", metadata, _tenant(),
+    "zone", metadata, tenant_column(),
     Column("name", String(32), primary_key=True),
     Column("jurisdiction", String(8), nullable=False),
     Column("state", String(16), nullable=False),          # open | closed
@@ -42,17 +38,17 @@ zone = Table(
     Column("strength", String(16), nullable=False),       # none | self-reported | network | registered | attested
     Column("observed", Text, nullable=False),             # JSON: what each store and key provider answered
     Column("observed_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 
 ledger_home = Table(
-    "ledger_home", metadata, _tenant(),
+    "ledger_home", metadata, tenant_column(),
     Column("zone", String(32), primary_key=True),
     Column("place", String(64), nullable=False),          # files:ID of one host, postgresql:ID of a shared log
 )
 
 residency_observation = Table(
-    "residency_observation", metadata, _tenant(),
+    "residency_observation", metadata, tenant_column(),
     Column("observation_id", String(32), primary_key=True),
     Column("zone", String(32), nullable=False),
     Column("what", String(32), nullable=False),           # store | key-provider | gateway
@@ -64,7 +60,7 @@ residency_observation = Table(
 )
 
 principal = Table(
-    "principal", metadata, _tenant(),
+    "principal", metadata, tenant_column(),
     Column("principal_id", String(32), primary_key=True),
     Column("name", Text, nullable=False),
     Column("kind", String(16), nullable=False),           # person | workload | service
@@ -72,23 +68,23 @@ principal = Table(
     Column("jurisdiction", String(8), nullable=False),
     Column("purposes", Text, nullable=False),             # JSON list of purposes it may ever act for
     Column("created_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 
 credential = Table(
-    "credential", metadata, _tenant(),
+    "credential", metadata, tenant_column(),
     Column("access_key_id", String(32), primary_key=True),
     Column("principal_id", String(32), nullable=False),
     Column("purpose", String(64), nullable=False),        # a static key has exactly one
     Column("state", String(16), nullable=False),          # active | revoked
     Column("created_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 # The tenant comes from the credential, so the first look-up knows only the access key.
 Index("credential_access_key", credential.c.access_key_id, unique=True)
 
 dataset = Table(
-    "dataset", metadata, _tenant(),
+    "dataset", metadata, tenant_column(),
     Column("dataset_id", String(32), primary_key=True),
     Column("name", String(63), nullable=False),
     Column("zone", String(32), nullable=False),           # another zone's name: a pointer, nothing is here
@@ -99,103 +95,23 @@ dataset = Table(
     Column("sequence", BigInteger, nullable=False),       # of the last snapshot; not part of the MAC
     Column("state", String(16), nullable=False),          # active | deleted
     Column("created_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 # One name, one living dataset; a name may be used again after its dataset was deleted.
 Index("dataset_name", dataset.c.tenant, dataset.c.name, unique=True,
       sqlite_where=dataset.c.state == "active", postgresql_where=dataset.c.state == "active")
 
 contract_version = Table(
-    "contract_version", metadata, _tenant(),
+    "contract_version", metadata, tenant_column(),
     Column("dataset_id", String(32), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("document", Text, nullable=False),             # canonical JSON, docs/spec/contract.md
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", String(32), nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
-
-epoch_key = Table(
-    "epoch_key", metadata, _tenant(),
-    Column("epoch_id", String(64), primary_key=True),     # the provider's own name of the key
-    Column("dataset_id", String(32), nullable=False),
-    Column("key_class", String(8), nullable=False),       # raw | view
-    Column("epoch", Integer, nullable=False),
-    # active | retired | disabled | pending-destruction | destroyed. What was asked; what the provider says holds.
-    Column("state", String(24), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("state_at", BigInteger, nullable=False, server_default="0"),
-    Column("destroy_at", BigInteger),                     # of pending-destruction: not before
-)
-# Two brokers that make an epoch at once end with one: the other's provider key is destroyed again.
-Index("epoch_key_active", epoch_key.c.tenant, epoch_key.c.dataset_id, epoch_key.c.key_class, unique=True,
-      sqlite_where=epoch_key.c.state == "active", postgresql_where=epoch_key.c.state == "active")
-
-key_group = Table(
-    "key_group", metadata, _tenant(),
-    Column("group_id", String(32), primary_key=True),
-    Column("dataset_id", String(32), nullable=False),
-    Column("key_class", String(8), nullable=False),
-    Column("epoch_id", String(64), nullable=False),
-    Column("wrapped", LargeBinary, nullable=False),       # the group key under the epoch key
-    Column("objects", Integer, nullable=False),           # how many object keys it wraps, at most 10^4
-    Column("created_at", BigInteger, nullable=False),
-    # open | closed (takes no more objects; those it has are being moved) | erased (`wrapped` is empty)
-    Column("state", String(16), nullable=False, server_default="open"),
-)
-Index("key_group_open", key_group.c.tenant, key_group.c.epoch_id, key_group.c.objects)
-
-# Who is in a group, and the wrap that holds now: the one in a manifest's header is its first, and dies with its group.
-# Written with the row that it belongs to, in one transaction; a wrap authenticates itself, so there is no MAC.
-key_wrap = Table(
-    "key_wrap", metadata, _tenant(),
-    Column("subject", String(97), primary_key=True),      # version id, view id, or version id ":" upload id
-    Column("dataset_id", String(32), nullable=False),
-    Column("key_class", String(8), nullable=False),
-    Column("group_id", String(32), nullable=False),
-    Column("wrapped", LargeBinary, nullable=False),       # the object key under the group key
-    Column("moved", Boolean, nullable=False, server_default=false()),  # the manifest in the store holds an older one
-)
-Index("key_wrap_group", key_wrap.c.tenant, key_wrap.c.group_id, key_wrap.c.subject)
-
-# What somebody asked to be done with keys. Only the broker writes it, and seals it with a key that nobody else has.
-key_request = Table(
-    "key_request", metadata, _tenant(),
-    Column("request_id", String(32), primary_key=True),   # the ledger entry that asked
-    Column("dataset_id", String(32), nullable=False),
-    Column("action", String(16), nullable=False),         # rotate | rewrap | disable | enable | destroy | shred
-    Column("document", Text, nullable=False),             # the order, canonical JSON
-    Column("request_sha256", String(64), nullable=False),
-    Column("state", String(24), nullable=False),  # pending-approval | approved | running | waiting | done | cancelled
-    Column("requested_by", String(64), nullable=False),   # keyed hash of the principal
-    Column("approved_by", String(64), nullable=False),
-    Column("approval", String(32), nullable=False),       # the ledger entry that approved
-    Column("created_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),     # of a request that nobody approved
-    Column("execute_at", BigInteger, nullable=False),     # not before
-    Column("step", String(24), nullable=False),
-    Column("plan", Text, nullable=False),                 # JSON: what the steps decided once
-    Column("result", Text, nullable=False),               # JSON
-    Column("progress", Text, nullable=False),             # JSON, shown to people; not under the seal
-    Column("updated_at", BigInteger, nullable=False),     # nor this
-    Column("broker_seal", LargeBinary, nullable=False),
-)
-Index("key_request_state", key_request.c.tenant, key_request.c.state, key_request.c.created_at)
-Index("key_request_dataset", key_request.c.tenant, key_request.c.dataset_id, key_request.c.created_at)
-
-erasure = Table(
-    "erasure", metadata, _tenant(),
-    Column("request_id", String(32), primary_key=True),
-    Column("dataset_id", String(32), nullable=False),
-    Column("state", String(16), nullable=False),          # pending | destroyed
-    Column("certificate", Text, nullable=False),          # docs/spec/erasure.md
-    Column("signature", LargeBinary, nullable=False),     # of the zone's key over it
-    Column("created_at", BigInteger, nullable=False),
-)
-Index("erasure_dataset", erasure.c.tenant, erasure.c.dataset_id, erasure.c.created_at)
-
 object_version = Table(
-    "object_version", metadata, _tenant(),
+    "object_version", metadata, tenant_column(),
     Column("dataset_id", String(32), primary_key=True),
     Column("version_id", String(32), primary_key=True),
     Column("key", Text(collation="BINARY").with_variant(Text(collation="C"), "postgresql"), nullable=False),
@@ -218,7 +134,7 @@ object_version = Table(
     Column("written_by", String(32), nullable=False),     # principal id
     Column("run_id", String(32), nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 Index("object_version_latest", object_version.c.tenant, object_version.c.dataset_id, object_version.c.key,
       unique=True, sqlite_where=object_version.c.is_latest.is_(True),
@@ -234,15 +150,15 @@ Index("object_version_listed", object_version.c.tenant, object_version.c.dataset
 
 # Apart from object_version, because a file of many row groups has far more of this than the hot road may carry.
 extent = Table(
-    "extent", metadata, _tenant(),
+    "extent", metadata, tenant_column(),
     Column("subject", String(32), primary_key=True),      # the version id or view id it describes
     Column("dataset_id", String(32), nullable=False),
     Column("columns", Text, nullable=False),              # JSON [[name, [[offset, length, cells], ...]], ...]
-    *_sealed(),
+    *seal_columns(),
 )
 
 manifest_generation = Table(
-    "manifest_generation", metadata, _tenant(),
+    "manifest_generation", metadata, tenant_column(),
     Column("manifest_id", String(32), primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("dataset_id", String(32), nullable=False),
@@ -250,13 +166,13 @@ manifest_generation = Table(
     Column("sha256", LargeBinary, nullable=False),        # of the stored manifest bytes; every read checks it
     Column("store_key", String(96), nullable=False),      # random name in the store
     Column("created_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 
 # Every object this zone ever names in its store, manifests too, written down before the store sees it:
 # what a crash leaves behind is found here and swept, never by guessing from a listing.
 body = Table(
-    "body", metadata, _tenant(),
+    "body", metadata, tenant_column(),
     Column("body_id", String(32), primary_key=True),
     Column("dataset_id", String(32), nullable=False),
     Column("store_key", String(96), nullable=False),
@@ -268,7 +184,7 @@ body = Table(
 Index("body_subject", body.c.tenant, body.c.subject)
 # Who names a body that was copied, its `body.subject` among them. A body without a row here has that one subject.
 body_share = Table(
-    "body_share", metadata, _tenant(),
+    "body_share", metadata, tenant_column(),
     Column("body_id", String(32), primary_key=True),
     Column("subject", String(64), primary_key=True),      # a version
 )
@@ -277,7 +193,7 @@ Index("body_state", body.c.state, body.c.created_at)
 Index("body_store_key", body.c.tenant, body.c.store_key)  # from a listing of the store back to who names it
 
 upload = Table(
-    "upload", metadata, _tenant(),
+    "upload", metadata, tenant_column(),
     Column("dataset_id", String(32), primary_key=True),
     Column("upload_id", String(64), primary_key=True),
     Column("key", Text(collation="BINARY").with_variant(Text(collation="C"), "postgresql"), nullable=False),
@@ -298,7 +214,7 @@ Index("upload_open", upload.c.tenant, upload.c.dataset_id, upload.c.key, upload.
       sqlite_where=upload.c.state == "open", postgresql_where=upload.c.state == "open")
 
 part = Table(
-    "part", metadata, _tenant(),
+    "part", metadata, tenant_column(),
     Column("upload_id", String(64), primary_key=True),
     Column("part_number", Integer, primary_key=True),
     Column("body_id", String(32), nullable=False),
@@ -312,7 +228,7 @@ part = Table(
 )
 
 snapshot = Table(
-    "snapshot", metadata, _tenant(),
+    "snapshot", metadata, tenant_column(),
     Column("dataset_id", String(32), primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
     Column("change", Text, nullable=False),               # JSON: versions added, markers set
@@ -322,7 +238,7 @@ snapshot = Table(
 )
 
 plan = Table(
-    "plan", metadata, _tenant(),
+    "plan", metadata, tenant_column(),
     Column("dataset_id", String(32), primary_key=True),
     Column("plan_id", String(32), primary_key=True),      # hash of the effect, not of the doctrine revision
     Column("purpose_class", String(32), primary_key=True),
@@ -330,11 +246,11 @@ plan = Table(
     Column("contract_version", Integer, nullable=False),
     Column("state", String(16), nullable=False),          # declared | retired
     Column("created_at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 
 view = Table(
-    "view", metadata, _tenant(),
+    "view", metadata, tenant_column(),
     Column("view_id", String(32), primary_key=True),
     Column("dataset_id", String(32), nullable=False),
     Column("version_id", String(32), nullable=False),
@@ -350,13 +266,13 @@ view = Table(
     Column("generation", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("ready_at", BigInteger),
-    *_sealed(),
+    *seal_columns(),
 )
 Index("view_dataset", view.c.tenant, view.c.dataset_id, view.c.state)
 Index("view_identity", view.c.tenant, view.c.version_id, view.c.plan_id, unique=True)
 
 challenge = Table(
-    "challenge", metadata, _tenant(),
+    "challenge", metadata, tenant_column(),
     Column("nonce", String(64), primary_key=True),        # hex; single use
     Column("principal_id", String(32), nullable=False),
     Column("purpose", String(64), nullable=False),
@@ -367,7 +283,7 @@ challenge = Table(
 )
 
 session = Table(
-    "session", metadata, _tenant(),
+    "session", metadata, tenant_column(),
     Column("session_id", String(32), primary_key=True),
     Column("principal_id", String(32), nullable=False),
     Column("purpose", String(64), nullable=False),
@@ -385,7 +301,7 @@ session = Table(
 )
 
 run = Table(
-    "run", metadata, _tenant(),
+    "run", metadata, tenant_column(),
     Column("run_id", String(32), primary_key=True),
     Column("name", Text, nullable=False),                 # empty: what this principal and workload do in the window
     Column("principal_id", String(32), nullable=False),
@@ -398,7 +314,7 @@ Index("run_name", run.c.tenant, run.c.principal_id, run.c.name)
 Index("run_window", run.c.tenant, run.c.principal_id, run.c.workload, run.c.last_at)
 
 run_io = Table(
-    "run_io", metadata, _tenant(),
+    "run_io", metadata, tenant_column(),
     Column("run_id", String(32), primary_key=True),
     Column("direction", String(3), primary_key=True),     # in | out
     Column("dataset_id", String(32), primary_key=True),
@@ -407,11 +323,11 @@ run_io = Table(
     Column("label", String(16), nullable=False),
     Column("placement", Text, nullable=False),            # JSON list of zones
     Column("at", BigInteger, nullable=False),
-    *_sealed(),
+    *seal_columns(),
 )
 
 doctrine_revision = Table(
-    "doctrine_revision", metadata, _tenant(),
+    "doctrine_revision", metadata, tenant_column(),
     Column("revision", String(64), primary_key=True),
     Column("state", String(16), nullable=False),          # active | retired | refused
     Column("reason", Text, nullable=False, default=""),
@@ -419,7 +335,7 @@ doctrine_revision = Table(
 )
 
 job = Table(
-    "job", metadata, _tenant(),
+    "job", metadata, tenant_column(),
     Column("job_id", String(64), primary_key=True),
     Column("kind", String(24), nullable=False),           # view | describe | sweep | residency | outbox | sequencer
     Column("subject", Text, nullable=False),              # JSON
@@ -434,7 +350,7 @@ job = Table(
 Index("job_ready", job.c.kind, job.c.state, job.c.lease_until)
 
 outbox = Table(
-    "outbox", metadata, _tenant(),
+    "outbox", metadata, tenant_column(),
     Column("event_id", String(64), primary_key=True),
     Column("sink", String(32), primary_key=True),
     Column("event", Text, nullable=False),
@@ -445,14 +361,14 @@ outbox = Table(
 # Which record lies in the store under which name (docs/spec/durability.md §4), so that one that is missing or old is
 # written again.
 store_record = Table(
-    "store_record", metadata, _tenant(),
+    "store_record", metadata, tenant_column(),
     Column("name", String(96), primary_key=True),
     Column("sha256", LargeBinary, nullable=False),        # of the document before it was sealed
     Column("written_at", BigInteger, nullable=False),
 )
 
 cursor = Table(
-    "cursor", metadata, _tenant(),
+    "cursor", metadata, tenant_column(),
     Column("name", String(32), primary_key=True),         # lineage | decisions
     Column("position", BigInteger, nullable=False),
 )

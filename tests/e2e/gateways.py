@@ -76,7 +76,10 @@ class Gateway:
                     return
                 said = answer.text
             time.sleep(0.1)
-        logs = "\n".join(f"{child.role}: {child.log.read_text()[-1200:]}" for child in self.zone.children)
+        logs = "\n".join(
+            f"{child.role}, {'running' if child.running else 'ended'}: {child.log.read_text()[-1200:]}"
+            for child in self.zone.children
+        )
         raise AssertionError(f"gateway {self.name} is not ready: {said}\n{logs}")
 
 

@@ -295,5 +295,5 @@ def test_concurrent_clients_of_both_see_one_history(pair: Pair, history_seconds:
     found = violation(recorder.operations)
     assert found is None, f"seed {seed}, {disturber.done}: {found}"
     for gateway in (pair.a, pair.b):
-        gateway.wait_ready()
+        gateway.start_again()
         verified(gateway)

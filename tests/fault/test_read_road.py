@@ -467,7 +467,8 @@ def test_a_key_provider_that_refuses(world: GatewayWorld) -> None:
     world.clock.advance(61_000)
     world.open_zone()
     world.provider_raw.before = refuse
-    refused(world, who, status=403, code="AccessDenied", rule="integrity.key.destroyed", decided=True)
+    refused(world, who, status=403, code="KeyDestroyed", rule="key.destroyed", decided=True)
+    assert world.entries("integrity") == []  # an erased object is what was wanted, and no attack
 
 
 def test_an_opened_key_serves_for_a_minute_and_not_longer(world: GatewayWorld) -> None:

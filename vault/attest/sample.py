@@ -22,24 +22,29 @@ _MEASUREMENT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _REPORT_DATA = re.compile(r"[0-9a-f]{128}")
 
 
+def verify_sample(evidence: Mapping[str, Any], report_data: bytes | None) -> Claims:
+    """Checks form and binding (None: not the binding); there is no signature to check, and the claims say so."""
+    if set(evidence) != _FIELDS or evidence["kind"] != KIND:
+        raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}")
+    if type(evidence["version"]) is not int or evidence["version"] != VERSION:
+        raise refuse(Refusal.UNKNOWN_VERSION)
+    measurement, carried = evidence["measurement"], evidence["report_data"]
+    if not isinstance(measurement, str) or not _MEASUREMENT.fullmatch(measurement):
+        raise refuse(Refusal.MALFORMED, "measurement")
+    if not isinstance(evidence["notice"], str) or len(evidence["notice"]) > 512:
+        raise refuse(Refusal.MALFORMED, "notice")
+    if not isinstance(carried, str) or not _REPORT_DATA.fullmatch(carried):
+        raise refuse(Refusal.MALFORMED, "report_data")
+    if report_data is not None and not hmac.compare_digest(bytes.fromhex(carried), report_data):
+        raise refuse(Refusal.BINDING, "report_data is over another nonce, gateway, key, purpose or scope")
+    return Claims(KIND, "none", measurement, debug=True, hardware=False, synthetic_only=True)
+
+
 class SampleVerifier:
-    """Checks form and binding; there is no signature to check, and the claims say so."""
+    """The port `Verifier` over `verify_sample`: the evidence must carry the expected binding."""
 
     def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:  # noqa: ARG002
-        if set(evidence) != _FIELDS or evidence["kind"] != KIND:
-            raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}")
-        if type(evidence["version"]) is not int or evidence["version"] != VERSION:
-            raise refuse(Refusal.UNKNOWN_VERSION)
-        measurement, report_data = evidence["measurement"], evidence["report_data"]
-        if not isinstance(measurement, str) or not _MEASUREMENT.fullmatch(measurement):
-            raise refuse(Refusal.MALFORMED, "measurement")
-        if not isinstance(evidence["notice"], str) or len(evidence["notice"]) > 512:
-            raise refuse(Refusal.MALFORMED, "notice")
-        if not isinstance(report_data, str) or not _REPORT_DATA.fullmatch(report_data):
-            raise refuse(Refusal.MALFORMED, "report_data")
-        if not hmac.compare_digest(bytes.fromhex(report_data), expected.report_data()):
-            raise refuse(Refusal.BINDING, "report_data is over another nonce, gateway, key, purpose or scope")
-        return Claims(KIND, "none", measurement, debug=True, hardware=False, synthetic_only=True)
+        return verify_sample(evidence, expected.report_data())
 
 
 def sample_evidence(expected: ExpectedBinding, measurement: str = "sample") -> dict[str, Any]:

@@ -27,7 +27,7 @@ class SnpPolicy:
     """
 
     vmpls: frozenset[int] = frozenset({0})
-    providers: frozenset[str] = frozenset()
+    providers: frozenset[str] | None = frozenset()  # of VLEKs; none by default
     floors: Mapping[Product, Tcb] = field(default_factory=lambda: dict.fromkeys(Product, Tcb(0, 0, 0, 0)))
     chips: frozenset[bytes] | None = None
     denied_chips: frozenset[bytes] = frozenset()

@@ -88,7 +88,7 @@ def _check_chip(report: Report, chip: Endorsement, policy: SnpPolicy) -> None:
     else:
         if report.signing_key != SIGNED_BY_VLEK:
             raise refuse(Refusal.PLATFORM, "the report names another kind of key than its certificate")
-        if chip.provider not in policy.providers:
+        if policy.providers is not None and chip.provider not in policy.providers:
             raise refuse(Refusal.PLATFORM, f"provider {chip.provider} is not admitted")
     if report.chip_id in policy.denied_chips or (policy.chips is not None and report.chip_id not in policy.chips):
         raise refuse(Refusal.PLATFORM, "chip is not admitted")

@@ -24,6 +24,7 @@ KEY, UNREAD = "part-0.parquet", "part-1.parquet"
 def on_transit(bao: OpenBao) -> dict[str, str]:
     return {
         "DEMESNE_KEY_PROVIDER": f"vault+{bao.url}/transit?location=de", "DEMESNE_KEY_PROVIDER_CA": str(bao.ca),
+        "DEMESNE_KEY_NETWORKS": "127.0.0.0/8",
         "DEMESNE_KEY_CREDENTIAL_RAW": str(bao.approles[KeyClass.RAW]),
         "DEMESNE_KEY_CREDENTIAL_VIEW": str(bao.credentials[KeyClass.VIEW]),
     }  # fmt: skip

@@ -27,6 +27,7 @@ from gateway.errors import Denied, GatewayError, NotFound, Unavailable
 from gateway.facts import Facts, FactsReader, decision_input
 from gateway.hops import Hops
 from gateway.identity.principal import Principal
+from gateway.limits import RefusalLimit
 from gateway.ops.metrics import Metrics
 from gateway.plans import view_given
 from gateway.record import Recorder, Subject, rfc3339
@@ -75,6 +76,7 @@ class Guard:
         executor: Executor,
         clock: Callable[[], int],
         metrics: Metrics,
+        refusals: RefusalLimit | None = None,
     ) -> None:
         self.zone = zone
         self.facts = facts
@@ -87,6 +89,7 @@ class Guard:
         self._decision_key = decision_key
         self._grace_ms = freshness_grace_ms
         self.executor = executor
+        self._refusals = refusals
 
     async def admit(
         self,
@@ -103,6 +106,8 @@ class Guard:
         absent_dataset: Literal["missing", "expected"] = "missing",
     ) -> Admission:
         """Steps 3 to 5. Raises Denied, NotFound or Unavailable after the refusal is on record."""
+        if self._refusals is not None:
+            self._refusals.check(principal)
         try:
             facts = await self.blocking(
                 self.facts.gather, principal, dataset, key, version_id, run_labels=run_labels
@@ -130,6 +135,8 @@ class Guard:
         promise = await self.append(entry, sealed)
         self.metrics.decided(action, isinstance(decision, Allow))
         if isinstance(decision, Deny):
+            if self._refusals is not None:
+                self._refusals.refused(principal)
             raise self._refusal(decision, facts)
         self._check_here(decision, facts, dataset, absent_dataset)
         return Admission(decision, facts, encode_entry(entry), promise, view)

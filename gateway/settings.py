@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     key_provider_ca: Path | None = Field(
         None, description="PEM authorities an https key provider is checked against; empty = public"
     )
+    key_networks: str = Field(
+        "", description="address ranges (CIDR, by comma) of the key provider; empty = public, https"
+    )
+    key_pins: str = Field(
+        "", description="SHA-256 (hex, by comma) of public keys the key provider's certificate may have"
+    )
     key_credential_raw: Path | None = Field(
         None, description="file with the provider's credential for raw keys; for broker and init only"
     )

@@ -7,11 +7,13 @@ until somebody opens it here.
 import json
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
 from typing import Any
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unavailable
 from gateway.identity.api import authenticate_api
 from gateway.identity.sigv4 import Verifier
+from gateway.limits import Shares
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 Scope = MutableMapping[str, Any]
@@ -22,7 +24,10 @@ Send = Callable[[Any], Awaitable[None]]
 class AuthenticatedApi:
     """Lets a verified request through with `scope["principal"]` and `scope["request_id"]`; answers the rest."""
 
-    def __init__(self, app: Any, verifier: Verifier, refused: Callable[[str], None]) -> None:
+    def __init__(
+        self, app: Any, verifier: Verifier, refused: Callable[[str], None], shares: Shares | None = None
+    ) -> None:
+        self._shares = shares
         self._app = app
         self._verifier = verifier
         self._refused = refused
@@ -48,7 +53,13 @@ class AuthenticatedApi:
             sent = True
             return {"type": "http.request", "body": verified.body, "more_body": False}
 
-        await self._app(scope, replay, send)
+        if known := scope.get("extensions", {}).get("demesne.known"):
+            known()
+        try:
+            async with self._shares.under_way(verified.principal) if self._shares else nullcontext():
+                await self._app(scope, replay, send)
+        except Unavailable as busy:  # the application answers its own
+            await send_problem(send, busy)
 
 
 def problem(error: GatewayError) -> dict[str, Any]:

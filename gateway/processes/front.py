@@ -5,15 +5,11 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 from gateway.api.app import ApiParts, create_api
@@ -34,12 +30,14 @@ from gateway.identity.lookup import DerivedKeyLookup
 from gateway.identity.sigv4 import Verifier
 from gateway.identity.static_key import read_static_key
 from gateway.keys import KeyOrders
+from gateway.limits import Bounds, RefusalLimit, Shares
 from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
+from gateway.processes.acceptor import connection_bound
 from gateway.processes.certificate import Certificate, watch
-from gateway.processes.connection import BoundedHeads
 from gateway.processes.memory import return_large_buffers
+from gateway.processes.server import FrontServer
 from gateway.processes.waiting import hello_when_up
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.reads import Reads
@@ -81,6 +79,7 @@ class Parts:
     ledger: LedgerClient
     doctrine: Doctrine
     refusals: RefusalCounter
+    limit: RefusalLimit
     s3_app: S3App
     api_app: AuthenticatedApi
 
@@ -92,7 +91,14 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
     hello = await asyncio.to_thread(hello_when_up, broker)
     parts = await _build(settings, executor, broker, hello)
     certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
-    servers = [_server(settings, app, senders, certificate) for app in (parts.s3_app, parts.api_app)]
+    connections = connection_bound(settings.max_connections)
+    servers = [
+        FrontServer(
+            app, senders, certificate.context if certificate else None, connections=most,
+            stall_seconds=settings.stall_seconds, drain_seconds=settings.drain_seconds,
+        )
+        for app, most in ((parts.s3_app, connections), (parts.api_app, max(16, connections // 10)))
+    ]  # fmt: skip
     loop = asyncio.get_running_loop()
     hangup = asyncio.Event()  # SIGHUP: the certificate was renewed
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
@@ -107,6 +113,7 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
         loop.create_task(_watch_doctrine(settings, parts)),
         loop.create_task(_summarise_refusals(parts)),
         loop.create_task(watch(certificate, hangup)),
+        *(loop.create_task(server.cut_off_stalled()) for server in servers),
     ]
     try:
         await asyncio.gather(servers[0].serve(sockets=[s3]), servers[1].serve(sockets=[api]))
@@ -148,11 +155,15 @@ async def _build(
         now_ms,
     )  # fmt: skip
     facts.close_datasets(await asyncio.to_thread(datasets_behind, settings.ledger_dir, catalog))
+    limit = RefusalLimit(settings.refusals_per_minute)
+    shares = Shares(
+        Bounds(settings.requests_per_principal, settings.requests_per_tenant, settings.requests_per_worker)
+    )
     guard = Guard(
         zone=settings.zone, facts=facts, doctrine=doctrine, ledger=ledger,
         recorder=Recorder(settings.tenant, settings.zone, hello.record_hash_key), directory=directory,
         decision_key=hello.decision_key, freshness_grace_ms=settings.freshness_grace_seconds * 1000,
-        executor=executor, clock=now_ms, metrics=metrics,
+        executor=executor, clock=now_ms, metrics=metrics, refusals=limit,
     )  # fmt: skip
     static_key = read_static_key(settings.static_key_path)
     registry = Registry(
@@ -188,8 +199,10 @@ async def _build(
         front, verifiers["s3"].authenticate, zone=settings.zone, region=settings.zone,
         on_unauthenticated=refusals.count, host_aliases=settings.bucket_hosts,
         authenticate_form=verifiers["s3"].authenticate_form, ignores_acls=settings.created_buckets == "open",
+        shares=shares,
     )  # fmt: skip
-    return Parts(front, ledger, doctrine, refusals, s3_app, AuthenticatedApi(app, verifiers["demesne"], refusals.count))
+    api_app = AuthenticatedApi(app, verifiers["demesne"], refusals.count, shares)
+    return Parts(front, ledger, doctrine, refusals, limit, s3_app, api_app)
 
 
 def _answers(settings: Settings) -> dict[str, str]:
@@ -200,29 +213,6 @@ def _answers(settings: Settings) -> dict[str, str]:
             probe.settimeout(0.2)
             found[name] = "ok" if probe.connect_ex(str(path)) == 0 else "no answer"
     return found
-
-
-class _Server(uvicorn.Server):
-    """One of two in this process; signals are ours."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(
-    settings: Settings, app: Callable[..., Any], senders: ThreadPoolExecutor, certificate: Certificate | None
-) -> _Server:
-    config = uvicorn.Config(
-        app, loop="none", http=partial(BoundedHeads, pool=senders),  # type: ignore[arg-type]
-        ws="none", lifespan="off", access_log=False, server_header=False,
-        # The peer address is the socket's: a header that names another would be the caller's own word.
-        proxy_headers=False, log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=settings.drain_seconds,
-    )  # fmt: skip
-    config.load()
-    if certificate is not None:
-        config.ssl = certificate.context
-    return _Server(config)
 
 
 async def _watch_doctrine(settings: Settings, parts: Parts) -> None:
@@ -250,6 +240,12 @@ async def _summarise_refusals(parts: Parts) -> None:
     while True:
         await asyncio.sleep(PERIOD_SECONDS)
         for code, count in parts.refusals.take().items():
-            entry = parts.front.guard.recorder.event("unauthenticated", now_ms(), code=code, count=count)
-            with suppress(LineageError):
-                parts.ledger.append_later(entry)
+            _summarise(parts, "unauthenticated", code=code, count=count)
+        for principal, count in parts.limit.take().items():
+            _summarise(parts, "limited", principal=principal, rule="limit.refusals", count=count)
+
+
+def _summarise(parts: Parts, kind: str, **fields: str | int) -> None:
+    entry = parts.front.guard.recorder.event(kind, now_ms(), **fields)
+    with suppress(LineageError):
+        parts.ledger.append_later(entry)

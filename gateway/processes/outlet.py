@@ -5,12 +5,14 @@ every slab that passes the loop wakes three threads. So the body of a large answ
 of the connection's descriptor, while another unseals ahead. Plain HTTP only: TLS records are the loop's.
 
 Order on the wire holds because one side writes at a time: the loop's buffer is empty before the first push, and all
-of the body is in the kernel before `pour` returns. A slow reader costs a thread PATIENCE_MS, then only memory.
+of the body is in the kernel before `pour` returns. A slow reader costs a thread PATIENCE_MS once, and again for each
+MiB that it has taken: thousands of them wait on the loop, where they cost memory only (gateway/limits.py bounds that).
 """
 
 import asyncio
 import select
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -39,8 +41,9 @@ class Outlet:
         own = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=socket.dup(theirs.fileno()))
         own.setblocking(False)
         pushed = [0]
+        patience = Patience()
         try:
-            while (progress := await self._in_thread(loop, burst, self._pusher(own, pushed))) != "done":
+            while (progress := await self._in_thread(loop, burst, self._pusher(own, pushed, patience))) != "done":
                 if progress == "slow":
                     await self._writable(loop, own, silence_seconds)
         finally:
@@ -63,8 +66,8 @@ class Outlet:
     def _gone(self) -> bool:
         return self._ended or self.cycle.disconnected or self._transport.is_closing()
 
-    def _pusher(self, own: socket.socket, pushed: list[int]) -> Callable[[memoryview], int]:
-        """As much as the client takes without being waited for longer than PATIENCE_MS. On a thread."""
+    def _pusher(self, own: socket.socket, pushed: list[int], patience: "Patience") -> Callable[[memoryview], int]:
+        """As much as the client takes without being waited for longer than it has earned. On a thread."""
         ready = select.poll()
         ready.register(own, select.POLLOUT)
 
@@ -76,11 +79,12 @@ class Outlet:
                 try:
                     done += own.send(view[done:])
                 except BlockingIOError:
-                    if not ready.poll(PATIENCE_MS):
+                    if not patience.wait(ready):
                         break
                 except OSError as error:
                     raise ConnectionResetError from error
             pushed[0] += done
+            patience.earn(done)
             return done
 
         return push
@@ -107,6 +111,25 @@ class Outlet:
                     raise ConnectionResetError
         finally:
             loop.remove_writer(own)
+
+
+class Patience:
+    """How long one client may still be waited for by a thread: PATIENCE_MS, and so much again for each MiB it took."""
+
+    def __init__(self) -> None:
+        self._left_ms = float(PATIENCE_MS)
+
+    def wait(self, ready: select.poll) -> bool:
+        """Whether the client takes more now."""
+        if self._left_ms < 1.0:
+            return bool(ready.poll(0))
+        began = time.monotonic()
+        found = ready.poll(self._left_ms)
+        self._left_ms -= (time.monotonic() - began) * 1000
+        return bool(found)
+
+    def earn(self, taken: int) -> None:
+        self._left_ms = min(float(PATIENCE_MS), self._left_ms + PATIENCE_MS * taken / (1 << 20))
 
 
 def _settle(ready: "asyncio.Future[None]") -> None:

@@ -19,6 +19,7 @@ from gateway.s3.call import Answer, Call
 from gateway.s3.ports import NO_CHECKSUMS, Buffer, Checksums, WriteDigests
 
 PIECE = 1 << 20
+SMALL = 4096  # bytes of the body that are worth an object of their own
 MAX_OBJECT = 5 << 30  # bytes of one PUT or one part
 SILENCE_SECONDS = 30.0  # without a byte
 GRACE_SECONDS = 10.0  # before the minimum rate counts
@@ -61,7 +62,7 @@ class BodyReader:
         size = 0
         while (data := await self._arrival.next()) is not None:
             for part in self._decoder.feed(data) if self._decoder else (data,):
-                held.append(part)
+                _hold(held, part)
                 size += len(part)
             if size >= PIECE:
                 yield self._take(held)
@@ -187,6 +188,16 @@ class Arrival:
         if elapsed > GRACE_SECONDS and self._received < (elapsed - GRACE_SECONDS) * MINIMUM_RATE:
             raise _too_slow()
         return data
+
+
+def _hold(held: list[Buffer], part: Buffer) -> None:
+    """A body that comes byte by byte must not cost an object, fifty times its size, for each."""
+    if len(part) >= SMALL:
+        held.append(part)
+    elif held and isinstance(held[-1], bytearray):
+        held[-1] += part
+    else:
+        held.append(bytearray(part))
 
 
 def parse_md5(stated: str | None) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from gateway.identity.errors import Unauthenticated
 from gateway.identity.post_policy import PostPolicy
 from gateway.identity.request_head import RequestHead, percent_decode
 from gateway.identity.sigv4 import VerifiedRequest
+from gateway.limits import Shares
 from gateway.s3.actions import choose
 from gateway.s3.body import Arrival
 from gateway.s3.call import (
@@ -57,10 +59,12 @@ class S3App:
         on_unauthenticated: Callable[[str, str], None] = _count_nothing,
         ignores_acls: bool = False,
         authenticate_form: AuthenticateForm | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._face = Face(guard, zone, region, ignores_acls)
         self._authenticate = authenticate
         self._authenticate_form = authenticate_form
+        self._shares = shares
         self._hosts = frozenset(alias.lower() for alias in host_aliases)
         self._suffixes = tuple("." + alias for alias in sorted(self._hosts, key=len, reverse=True))
         self._on_unauthenticated = on_unauthenticated
@@ -99,13 +103,16 @@ class S3App:
         except Unauthenticated as error:
             self._on_unauthenticated(error.code, head.source)
             raise
+        if known := scope.get("extensions", {}).get("demesne.known"):
+            known()
         bucket, key = self._name(head)
         call = Call(self._face, head, verified, bucket, key, answer)
-        if form is not None and policy is not None:
-            await post_object(call, form, policy)
-            return
-        action = choose(call)
-        await action(call)
+        async with self._shares.under_way(verified.principal) if self._shares else nullcontext():
+            if form is not None and policy is not None:
+                await post_object(call, form, policy)
+                return
+            action = choose(call)
+            await action(call)
 
     async def _verify_form(self, head: RequestHead, form: FormReader) -> tuple[VerifiedRequest, PostPolicy]:
         """The one operation that is authenticated by its body: its fields are read, bounded, and verified first."""

@@ -103,6 +103,21 @@ class Settings(BaseSettings):
     doctrine_interval_seconds: int = Field(2, ge=1, description="how often the doctrine directory is looked at")
     read_threads: int = Field(8, ge=1, description="threads that unseal and read the store, per front worker")
 
+    max_connections: int = Field(
+        10_000, ge=16, description="connections of a worker's S3 port at once (API: a tenth); idle ones make room"
+    )
+    requests_per_principal: int = Field(
+        64, ge=1, description="requests of one principal under way at once in a front worker; above it 503"
+    )
+    requests_per_tenant: int = Field(192, ge=1, description="the same for all principals of a tenant")
+    requests_per_worker: int = Field(256, ge=1, description="the same for everybody: bounds the worker's memory")
+    refusals_per_minute: int = Field(
+        600, ge=1, description="recorded denials of one principal in a front worker; above it 503 and no record each"
+    )
+    stall_seconds: int = Field(
+        120, ge=1, description="who takes less than 1 KiB/s of an answer for so long is cut off"
+    )
+
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from gateway.settings import Settings
-from vault.endpoint.address import Endpoint, parse_endpoint
+from vault.endpoint.address import Endpoint, parse_endpoint, parse_networks, parse_pins
+from vault.endpoint.dialer import Dialer
 from vault.errors import Refused
 from vault.keys.local import LocalProvider
 from vault.keys.names import EpochNames
@@ -27,6 +28,7 @@ SETTING_UP_SECONDS = 2.0
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _MOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*")
+_PRINTED = re.compile(r"[ -~]+")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
 
@@ -49,6 +51,13 @@ class _Asked:
             raise Refused("provider.credential", "DEMESNE_KEY_CREDENTIAL_RAW and …_VIEW must name two different files")
         return path
 
+    def dialer(self, endpoint: Endpoint) -> Dialer:
+        """The only way to it: as a store's, checked and opened in one step."""
+        return Dialer(
+            "provider", [endpoint], networks=parse_networks(self.settings.key_networks),
+            pins=parse_pins(self.settings.key_pins),
+        )  # fmt: skip
+
     def vouched(self, strength: str, target: str) -> ProviderLocation:
         """A provider that knows no place lies where the operator's own setting says; without a word it lies nowhere."""
         where = self.query.get("location", "")
@@ -56,14 +65,12 @@ class _Asked:
 
 
 def open_providers(settings: Settings, *, seconds: float = CALL_SECONDS) -> dict[KeyClass, KeyProvider]:
-    """Both connections; no request is made. `Refused("provider.url" | "provider.credential" | "endpoint.url")`."""
+    """Both connections; no request is made. `Refused("provider.url" | "provider.credential" | "endpoint.…")`."""
     if not settings.key_provider:
         keys = settings.zone_dir / "keys"
         return {key_class: LocalProvider.connect(keys, key_class) for key_class in KeyClass}
-    url = urlsplit(settings.key_provider)
-    query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-    asked = _Asked(settings, url, query, seconds)
-    match url.scheme:
+    asked = _asked(settings, seconds)
+    match asked.url.scheme:
         case "vault+https" | "vault+http":
             made = _transit(asked)
         case "awskms":
@@ -79,10 +86,20 @@ def initialise_providers(settings: Settings) -> None:
     """What has to be there before the first epoch; changes nothing that is. Raises as `open_providers`, Unavailable."""
     if not settings.key_provider:
         LocalProvider.initialise(settings.zone_dir / "keys", settings.jurisdiction)
-    elif urlsplit(settings.key_provider).scheme == "pkcs11":
+    elif (asked := _asked(settings, SETTING_UP_SECONDS)).url.scheme == "pkcs11":
+        _pkcs11(asked, initialise=True)
+
+
+def _asked(settings: Settings, seconds: float) -> _Asked:
+    # The library drops tabs and line feeds, and what is left is another host.
+    if not _PRINTED.fullmatch(settings.key_provider):
+        raise Refused("provider.url", "plain ASCII without control characters")
+    try:
         url = urlsplit(settings.key_provider)
-        query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
-        _pkcs11(_Asked(settings, url, query, SETTING_UP_SECONDS), initialise=True)
+    except ValueError:
+        raise Refused("provider.url", "the host does not parse") from None
+    query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
+    return _Asked(settings, url, query, seconds)
 
 
 def _transit(asked: _Asked) -> dict[KeyClass, KeyProvider]:
@@ -101,7 +118,7 @@ def _transit(asked: _Asked) -> dict[KeyClass, KeyProvider]:
     return {
         key_class: TransitProvider(
             TransitApi(
-                endpoint.url, asked.credential(key_class), ca=ca, seconds=asked.seconds,
+                endpoint.url, asked.credential(key_class), dialer=asked.dialer(endpoint), ca=ca, seconds=asked.seconds,
                 namespace=asked.query.get("namespace"),
             ),
             asked.names(key_class), mount=mount, location=location,
@@ -119,13 +136,13 @@ def _kms(asked: _Asked) -> dict[KeyClass, KeyProvider]:
     if not _REGION.fullmatch(region) or asked.url.path.strip("/") or asked.url.fragment:
         raise Refused("provider.url", "awskms://REGION, such as awskms://eu-central-1")
     given = asked.query.get("endpoint")
-    endpoint = _endpoint(given).url if given else f"https://kms.{region}.amazonaws.com"
-    if region.startswith("cn-") and not given:
-        endpoint += ".cn"
-    strength = "network" if ca is not None and endpoint.startswith("https:") else "self-reported"
+    china = ".cn" if region.startswith("cn-") else ""
+    endpoint = _endpoint(given or f"https://kms.{region}.amazonaws.com{china}")
+    strength = "network" if ca is not None and endpoint.scheme == "https" else "self-reported"
     clients = {
         key_class: KmsClient(
-            asked.credential(key_class), region=region, endpoint=endpoint, ca=ca, seconds=asked.seconds
+            asked.credential(key_class), region=region, endpoint=endpoint.url, dialer=asked.dialer(endpoint), ca=ca,
+            seconds=asked.seconds,
         )
         for key_class in KeyClass
     }  # fmt: skip

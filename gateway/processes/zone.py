@@ -10,7 +10,7 @@ from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
 from vault.catalog.seal import RowSeal
-from vault.endpoint.address import parse_networks
+from vault.endpoint.address import parse_networks, parse_pins
 from vault.errors import Refused
 from vault.store.files import FileStore
 from vault.store.store import Store
@@ -63,16 +63,8 @@ def _open_bucket(settings: Settings, url: SplitResult) -> "S3Store | MinioStore"
     return Driver.connect(
         bucket=url.netloc, endpoint=query.get("endpoint"), region=query.get("region", ""),
         access_key=settings.store_access_key, secret_key=settings.store_secret_key, ca=settings.store_ca,
-        networks=parse_networks(settings.store_networks), pins=_pins(settings.store_pins),
+        networks=parse_networks(settings.store_networks), pins=parse_pins(settings.store_pins),
     )  # fmt: skip
-
-
-def _pins(text: str) -> tuple[str, ...]:
-    pins = tuple(part.strip().lower() for part in text.split(",") if part.strip())
-    for pin in pins:
-        if len(pin) != 64 or not set(pin) <= set("0123456789abcdef"):
-            raise Refused("store.pins", "DEMESNE_STORE_PINS: each is the SHA-256 of a public key, 64 hex digits")
-    return pins
 
 
 def open_catalog(settings: Settings, mac_key: bytes) -> Catalog:

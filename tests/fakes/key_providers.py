@@ -14,6 +14,8 @@ from gateway.settings import Settings
 from tests.fakes.kms_server import REGION, KmsServer, kms_server
 from tests.fakes.openbao import OpenBao, bao_binary, openbao
 from tests.fakes.softhsm import SoftHsm, softhsm, softhsm_module
+from vault.endpoint.address import parse_endpoint, parse_networks
+from vault.endpoint.dialer import Dialer
 from vault.keys.local import LocalProvider
 from vault.keys.names import EpochNames
 from vault.keys.pkcs11_module import Pkcs11Module, Pkcs11Token
@@ -25,6 +27,7 @@ from vault.keys.verified import VerifiedProvider
 
 KINDS = ("local", "transit", "kms", "pkcs11")
 Connect = Callable[[KeyClass], KeyProvider]
+LOOPBACK = "127.0.0.0/8"
 SLOW = 5.0  # seconds of one request in tests of meaning: the machine may be busy, budgets have tests of their own
 
 
@@ -77,9 +80,14 @@ def _connections(kind: str, directory: Path, stack: ExitStack) -> Connect:
 def kms_settings(kms: KmsServer) -> Settings:
     return Settings(
         zone="de", jurisdiction="de", state_dir=kms.directory / "state",
-        key_provider=f"awskms://{REGION}?endpoint={kms.url}",
+        key_provider=f"awskms://{REGION}?endpoint={kms.url}", key_networks=LOOPBACK,
         key_credential_raw=kms.credentials[KeyClass.RAW], key_credential_view=kms.credentials[KeyClass.VIEW],
     )  # fmt: skip
+
+
+def to_loopback(url: str) -> Dialer:
+    """A server of the tests, as a deployment declares a private one."""
+    return Dialer("provider", [parse_endpoint(url)], networks=parse_networks(LOOPBACK))
 
 
 def transit_connections(bao: OpenBao) -> Connect:
@@ -94,7 +102,10 @@ def transit_provider(
     ca: Path | None = None, seconds: float = SLOW,
 ) -> TransitProvider:  # fmt: skip
     """`credential`: of another class, or spoilt. `url`: what stands between."""
-    api = TransitApi(url or bao.url, credential or bao.credentials[key_class], ca=ca or bao.ca, seconds=seconds)
+    api = TransitApi(
+        url or bao.url, credential or bao.credentials[key_class], dialer=to_loopback(url or bao.url), ca=ca or bao.ca,
+        seconds=seconds,
+    )  # fmt: skip
     return TransitProvider(
         api, EpochNames(key_class, "de"), mount="transit", location=ProviderLocation("de", "network", "transit")
     )

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from gateway.processes.providers import open_providers
 from tests.fakes.faulty_proxy import FaultyProxy, Toxic
-from tests.fakes.key_providers import kms_settings
+from tests.fakes.key_providers import kms_settings, to_loopback
 from tests.fakes.kms_server import REGION, KmsServer, kms_server
 from tests.fakes.lying_provider import Answer, Asked, Lie, LyingProvider, lying
 from vault.errors import Refused, Unavailable, VaultError
@@ -59,7 +59,7 @@ def connection(
 @cache
 def _client(credential: Path, url: str, seconds: float) -> KmsClient:
     """To make one takes boto3 half a second; it holds nothing of a test."""
-    return KmsClient(credential, region=REGION, endpoint=url, seconds=seconds)
+    return KmsClient(credential, region=REGION, endpoint=url, dialer=to_loopback(url), seconds=seconds)
 
 
 def on_the_road(provider: KeyProvider) -> DeadlineProvider:

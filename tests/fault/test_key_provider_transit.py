@@ -18,7 +18,7 @@ import trustme
 
 from tests.fakes.broker import BrokerWorld
 from tests.fakes.faulty_proxy import FaultyProxy, Toxic
-from tests.fakes.key_providers import missing, transit_provider
+from tests.fakes.key_providers import missing, to_loopback, transit_provider
 from tests.fakes.lying_provider import Answer, Asked, Lie, LyingProvider, lying
 from tests.fakes.openbao import OpenBao, openbao
 from vault.errors import Refused, Unavailable, VaultError
@@ -361,7 +361,8 @@ def test_another_authority_is_not_trusted(bao: OpenBao, made: Wrapped, tmp_path:
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     assert why(on_the_road(transit_provider(bao, KeyClass.RAW, ca=other)), made) == "provider.tls"
-    public = TransitApi(bao.url, bao.credentials[KeyClass.RAW])  # no authority named: the public ones
+    # No authority named: the public ones.
+    public = TransitApi(bao.url, bao.credentials[KeyClass.RAW], dialer=to_loopback(bao.url))
     names, where = EpochNames(KeyClass.RAW, "de"), ProviderLocation("de", "self-reported", "")
     assert why(on_the_road(TransitProvider(public, names, mount="transit", location=where)), made) == "provider.tls"
     made.holds()

@@ -269,7 +269,7 @@ def test_silence_and_drops_are_both_counted_by_the_pace() -> None:
             self.closed = True
 
     drops = Drops()
-    paced = Paced(drops, lambda: drops.now)
+    paced = Paced(drops, "store", lambda: drops.now)
     with pytest.raises(Unavailable, match=r"store\.slow"):
         b"".join(paced.read(MIB) for _ in range(100))
     assert drops.closed

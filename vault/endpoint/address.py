@@ -24,6 +24,7 @@ _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[!-~]+")
 
 
@@ -81,6 +82,15 @@ def parse_networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise Refused("endpoint.networks", str(error)) from None
+
+
+def parse_pins(text: str) -> tuple[str, ...]:
+    """Public keys as 64 hex digits of SHA-256, separated by commas. Raises Refused("endpoint.pins")."""
+    pins = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for pin in pins:
+        if not _SHA256.fullmatch(pin):
+            raise Refused("endpoint.pins", "each is the SHA-256 of a public key, 64 hex digits")
+    return pins
 
 
 def address_of(text: str) -> Address:

@@ -36,13 +36,13 @@ class DialledSession(URLLib3Session):
         except HTTPClientError as error:
             cause = error.kwargs.get("error")
             if isinstance(cause, VaultError):
-                raise cause from None
+                raise cause from cause.__cause__
             raise
         if answer.status_code in _REDIRECTS:
             answer.raw.close()
             raise self._dialer.redirected(answer.status_code)
         if request.stream_output:
-            answer.raw = Paced(answer.raw)
+            answer.raw = Paced(answer.raw, self._dialer.what)
         return answer
 
 

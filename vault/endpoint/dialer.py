@@ -42,7 +42,7 @@ def system_open(address: str, port: int, timeout: float | None) -> socket.socket
 
 
 class Dialer:
-    """Connections of one `what` (store, key-provider, …) to its own endpoints. Safe from several threads.
+    """Connections of one `what` (store, provider, …) to its own endpoints. Safe from several threads.
 
     `networks`: declared ranges, none = public addresses only. `pins`: SHA-256 (hex) of the public keys, as
     SubjectPublicKeyInfo, that the endpoint's certificate may have; none = any that the authority vouches for.
@@ -61,6 +61,11 @@ class Dialer:
         self._resolve = resolve
         self._open = open_socket
         self._seen: Peer | None = None
+
+    @property
+    def what(self) -> str:
+        """What reasons begin with."""
+        return self._what
 
     def connect(self, host: str, port: int, timeout: float | None, *, secure: bool) -> socket.socket:
         """A connected socket. No socket exists before every address that the name has was found permitted."""
@@ -105,6 +110,10 @@ class Dialer:
     def redirected(self, status: int) -> Unavailable:
         """What to raise for a redirect: nothing that answers here may send the zone elsewhere."""
         return Unavailable(f"{self._what}.redirect", f"answered {status}, which is not followed")
+
+    def proxied(self) -> Unavailable:
+        """What to raise where a client library would ask a proxy, which resolves and connects in our stead."""
+        return Unavailable(f"{self._what}.endpoint", "reached directly or not at all")
 
     def _checked(self, host: str, port: int) -> list[Address]:
         try:

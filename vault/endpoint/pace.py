@@ -14,11 +14,12 @@ MINIMUM_RATE = 64 << 10
 class Paced:
     """Wraps urllib3's response for those who `read` it. Time the reader spends elsewhere does not count.
 
-    Raises Unavailable("store.slow") when it comes too slowly.
+    Raises Unavailable("<what>.slow") when it comes too slowly. `what`: store, provider, … as the dialer is called.
     """
 
-    def __init__(self, raw: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, raw: Any, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._raw = raw
+        self._what = what
         self._clock = clock
         self._waited = 0.0
         self._got = 0
@@ -33,7 +34,7 @@ class Paced:
         self._got += len(piece)
         if piece and self._waited > GRACE_SECONDS and self._got < (self._waited - GRACE_SECONDS) * MINIMUM_RATE:
             self._raw.close()
-            raise Unavailable("store.slow", f"{self._got} bytes in {self._waited:.0f} s")
+            raise Unavailable(f"{self._what}.slow", f"{self._got} bytes in {self._waited:.0f} s")
         return piece
 
     def __getattr__(self, name: str) -> Any:

@@ -23,10 +23,13 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as LineError
 from botocore.parsers import ResponseParserError
 
+from vault.endpoint.botocore_session import send_through
+from vault.endpoint.dialer import Dialer
 from vault.errors import Unavailable
-from vault.keys.tls_failure import is_certificate_failure
+from vault.keys.tls_failure import is_certificate_failure, of_the_line
 
 CALL_SECONDS = 0.25
+_CONNECTIONS = 16
 _THROTTLED = {"ThrottlingException", "Throttling", "RequestLimitExceeded", "LimitExceededException", "SlowDown"}
 _CREDENTIAL = {
     "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch", "ExpiredTokenException",
@@ -45,15 +48,17 @@ class KmsClient:
     """
 
     def __init__(
-        self, credential: Path | None, *, region: str, endpoint: str | None = None, ca: Path | None = None,
+        self, credential: Path | None, *, region: str, endpoint: str, dialer: Dialer, ca: Path | None = None,
         seconds: float = CALL_SECONDS,
     ) -> None:  # fmt: skip
         self._credential = credential
+        self._dialer = dialer
+        self._seconds = seconds
         self._options: dict[str, Any] = {
             "region_name": region, "endpoint_url": endpoint, "verify": str(ca) if ca else True,
             "config": Config(
                 connect_timeout=seconds, read_timeout=seconds, retries={"mode": "standard", "total_max_attempts": 1},
-                max_pool_connections=16, signature_version="v4", **_DIRECT,
+                max_pool_connections=_CONNECTIONS, signature_version="v4", **_DIRECT,
             ),
         }  # fmt: skip
         self._lock = Lock()
@@ -69,6 +74,8 @@ class KmsClient:
         """The answer; `ClientError` for what KMS itself refused (`raise_unavailable` knows the rest)."""
         try:
             answer: dict[str, Any] = getattr(self._client(), operation)(**arguments)
+        except Unavailable as error:
+            raise of_the_line(error) from error
         except (BotoCoreError, ResponseParserError) as error:
             raise_unavailable(error)
         return answer
@@ -77,7 +84,12 @@ class KmsClient:
         text = self._credential_text()
         with self._lock:
             if self._made is None or self._made[0] != text:
-                self._made = (text, _connect(text, self._options))
+                client = _connect(text, self._options)
+                send_through(
+                    client, self._dialer, verify=self._options["verify"], timeout=(self._seconds, self._seconds),
+                    connections=_CONNECTIONS,
+                )  # fmt: skip
+                self._made = (text, client)
             return self._made[1]
 
     def _credential_text(self) -> str:

@@ -1,6 +1,8 @@
-"""Which failures of a TLS connection are about whom it was made to, and which only about the line."""
+"""Which failures of a connection are about whom it was made to, and which only about the line."""
 
 import ssl
+
+from vault.errors import Unavailable
 
 
 def is_certificate_failure(error: BaseException) -> bool:
@@ -16,3 +18,11 @@ def is_certificate_failure(error: BaseException) -> bool:
             seen.add(id(each))
             look += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
     return False
+
+
+def of_the_line(error: Unavailable) -> Unavailable:
+    """The dialer's word for an address that does not answer, as a provider's failures are named; others as they are."""
+    if error.reason != "provider.unreachable":
+        return error
+    reason = "provider.timeout" if isinstance(error.__cause__, TimeoutError) else "provider.connection"
+    return Unavailable(reason, error.detail)

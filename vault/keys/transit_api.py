@@ -15,8 +15,10 @@ import requests
 from hvac.adapters import RawAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from vault.endpoint.dialer import Dialer
+from vault.endpoint.requests_adapter import DialledAdapter
 from vault.errors import NotFound, Refused, Unavailable
-from vault.keys.tls_failure import is_certificate_failure
+from vault.keys.tls_failure import is_certificate_failure, of_the_line
 
 CALL_SECONDS = 0.25
 _MAX_ANSWER = 64 << 10
@@ -35,19 +37,19 @@ class TransitApi:
     """`read`, `write`, `delete` below /v1/. Thread safe. Raises, for every call:
 
     `Unavailable("provider.connection" | "timeout" | "tls" | "redirect" | "throttled" | "sealed" | "standby" |
-    "error" | "answer" | "credential")`, `Refused("provider.denied")` on 403 with a living token, `NotFound`,
-    `BadRequest`.
+    "error" | "answer" | "credential")` and what its dialer says of an address, `Refused("provider.denied")` on 403 with
+    a living token, `NotFound`, `BadRequest`.
     """
 
     def __init__(
-        self, url: str, credential: Path | None, *, ca: Path | None = None,
+        self, url: str, credential: Path | None, *, dialer: Dialer, ca: Path | None = None,
         namespace: str | None = None, seconds: float = CALL_SECONDS, monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         session = requests.Session()
         session.trust_env = False
         session.verify = str(ca) if ca else True
-        session.mount("https://", requests.adapters.HTTPAdapter(max_retries=0, pool_maxsize=16))
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=0, pool_maxsize=16))
+        session.mount("https://", DialledAdapter(dialer))
+        session.mount("http://", DialledAdapter(dialer))
         self._http = RawAdapter(
             base_uri=url, session=session, allow_redirects=False, timeout=(seconds, seconds), namespace=namespace
         )
@@ -143,6 +145,8 @@ class TransitApi:
                 content = self._content(answer, end)
             finally:
                 answer.close()
+        except Unavailable as error:
+            raise of_the_line(error) from error
         except requests.exceptions.SSLError as error:
             if is_certificate_failure(error):
                 raise Unavailable("provider.tls", "the certificate is of no authority that was named") from error

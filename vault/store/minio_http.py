@@ -66,7 +66,7 @@ class Direct(PoolManager):
 class PacedBody:
     def __init__(self, answer: Any, key: str) -> None:
         self._answer = answer
-        self._paced = Paced(answer)
+        self._paced = Paced(answer, "store")
         self._key = key
 
     def read(self, amount: int) -> bytes:

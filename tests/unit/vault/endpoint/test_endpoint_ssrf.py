@@ -1,6 +1,7 @@
 """Where an outgoing connection may go (reliability §7 R): each case ends with no socket opened but one that may be."""
 
 import ipaddress
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -263,6 +264,7 @@ class Trap:
                 with self.context.wrap_socket(plain, server_side=True) as secure:
                     if head := secure.recv(65536):
                         self.requests.append(head)
+                        _rest(secure, head)
                         secure.sendall(self._answer)
             except OSError:
                 continue
@@ -271,6 +273,15 @@ class Trap:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self._thread.join(5)
+
+
+def _rest(connection: socket.socket, head: bytes) -> None:
+    """The body too: to close before it was read would reset the connection, and the answer with it."""
+    above, _, got = head.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: (\d+)", above.lower())
+    missing = (int(found[1]) if found else 0) - len(got)
+    while missing > 0 and (more := connection.recv(missing)):
+        missing -= len(more)
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"

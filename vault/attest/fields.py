@@ -32,6 +32,10 @@ class Fields:
         """The next `length` bytes as an unsigned little-endian integer."""
         return int.from_bytes(self.take(length), "little")
 
+    def big(self, length: int) -> int:
+        """The next `length` bytes as an unsigned big-endian integer (TPM structures)."""
+        return int.from_bytes(self.take(length), "big")
+
     def rest(self) -> bytes:
         """Everything not taken yet."""
         return self.take(len(self._data) - self.at)

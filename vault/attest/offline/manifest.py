@@ -21,6 +21,7 @@ UNUSABLE = "unusable"  # the entry, not the evidence: no such file, no such time
 MAX_ENTRIES = 10_000
 _NAMES = ("id", "kind", "expect")
 _COLLATERAL_KINDS = {"tdx"}  # their second file is collateral, not an endorsement
+_WITHOUT_COLLATERAL = {"azure-vtpm": "azure-vtpm-quote"}  # what an entry can be checked for when it has none
 
 
 class UnusableManifest(Exception):
@@ -79,7 +80,7 @@ def _outcome(entry: dict[str, Any], read: Callable[[str], bytes], present_ms: in
     collateral = others.pop(0) if others and entry["kind"] in _COLLATERAL_KINDS else None
     presented = Presented(evidence, tuple(others), collateral, None, now_ms, present_ms)
     try:
-        verdict = verify_files(entry["kind"], presented)
+        verdict = verify_files(_WITHOUT_COLLATERAL.get(entry["kind"], entry["kind"]), presented)
     except Refused as refused:
         name = Refusal(refused.reason).removeprefix("attest.")
         return (refused.detail, name) if refused.detail in STATUSES else (name, refused.detail)

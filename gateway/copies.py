@@ -117,7 +117,7 @@ class Copies:
             partial(
                 writes.vault.copy, source, target.key, facts, changes, reading.grant,
                 written_by=principal.principal_id, run_id=admission.facts.run.run_id, record=admission.decision_id,
-                jobs=jobs, views=views, expect=precondition(condition),
+                jobs=jobs, views=views, expect=precondition(condition, principal),
             )
         )  # fmt: skip
         reading.charge_whole()

@@ -139,7 +139,7 @@ class Uploads:
             self.vault.commit_upload, done, written_by=principal.principal_id, run_id=admission.facts.run.run_id,
             record=admission.decision_id, result=result, object_format=data_format, checksums=whole.values,
             checksum_type=whole.type, jobs=writes.jobs(dataset, upload.version_id, data_format, views), views=views,
-            expect=precondition(condition),
+            expect=precondition(condition, principal),
         )  # fmt: skip
         await writes.committed(principal, admission, row)
         return written(dataset, row, admission.decision_id)

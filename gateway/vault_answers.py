@@ -94,6 +94,11 @@ def _refused(error: vault_errors.Refused) -> Denied:
             "ReattestationRequired", "The session was revoked or its attestation is no longer fresh",
             rule=error.reason, remedy="attest again",
         )  # fmt: skip
+    if error.reason == "version.not-author":
+        return Denied(
+            "AccessDenied", "Somebody else wrote this object: no condition compares it for you",
+            rule="access.not-author", remedy="leave the condition out, or ask who wrote it",
+        )  # fmt: skip
     # Evidence that is refused is the caller's; whatever else is refused says that something was changed.
     rule = error.reason if error.reason.startswith("attest.") else f"integrity.{error.reason}"
     return Denied(

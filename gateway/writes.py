@@ -94,7 +94,7 @@ class Writing:
             run_id=again.facts.run.run_id, record=again.decision_id, object_format=data_format,
             checksums=checksums.values, checksum_type=checksums.type,
             jobs=self._writes.jobs(dataset, sealed.subject.version_id, data_format, views), views=views,
-            expect=precondition(self._condition),
+            expect=precondition(self._condition, self._principal),
         )  # fmt: skip
         self.done, self.committed_at = True, row.created_at
         await self._writes.committed(self._principal, again, row)
@@ -153,7 +153,7 @@ class Writes:
         row = here(admission)
         gone = await self.guard.blocking(
             self.vault.delete, row, ref.key, by=principal.principal_id, run_id=admission.facts.run.run_id,
-            record=admission.decision_id, version_id=ref.version_id, expect=_delete_precondition(condition),
+            record=admission.decision_id, version_id=ref.version_id, expect=_delete_precondition(condition, principal),
         )  # fmt: skip
         await self._removed(admission, ref.key, gone)
         shown = gone.version_id if row.versioning != "off" else None
@@ -238,18 +238,20 @@ def as_strict(facts: SealedFacts, source: VersionRow) -> SealedFacts:
     return replace(facts, label="none" if facts.label == source.label == "none" else "personal", placement=placement)
 
 
-def precondition(condition: WriteCondition | None) -> Precondition | None:
+def precondition(condition: WriteCondition | None, principal: Principal) -> Precondition | None:
     if condition is None:
         return None
     none_match = "*" if condition.if_none_match else condition.if_none_match_etag
-    return Precondition(if_match=condition.if_match, if_none_match=none_match)
+    return Precondition(if_match=condition.if_match, if_none_match=none_match, by=principal.principal_id)
 
 
 def written(dataset: DatasetRow, row: VersionRow, decision_id: str) -> Written:
     return Written(row.etag, shown_version(dataset, row), row.size, kept_checksums(row), decision_id)
 
 
-def _delete_precondition(condition: DeleteCondition | None) -> DeletePrecondition | None:
+def _delete_precondition(condition: DeleteCondition | None, principal: Principal) -> DeletePrecondition | None:
     if condition is None:
         return None
-    return DeletePrecondition(condition.if_match, condition.if_match_last_modified, condition.if_match_size)
+    return DeletePrecondition(
+        condition.if_match, condition.if_match_last_modified, condition.if_match_size, by=principal.principal_id
+    )

@@ -7,19 +7,29 @@ from dataclasses import dataclass, field
 
 from vault.catalog.rows import ManifestRow, VersionRow
 from vault.envelope.wrap import WrappedKey
-from vault.errors import Conflict, NotFound
+from vault.errors import Conflict, NotFound, Refused
+
+
+def _may_be_compared(found: VersionRow, by: str) -> None:
+    """Refused("version.not-author") before anything is compared. Whoever may replace an object but not read it would
+    learn what it holds, a guess at a time: an ETag is the digest of the plaintext."""
+    if by and not found.delete_marker and found.label != "none" and found.written_by != by:
+        raise Refused("version.not-author")
 
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """S3's conditional writes, decided inside the commit. ETags unquoted, or "*"."""
+    """S3's conditional writes, decided inside the commit. ETags unquoted, or "*". `by` is who asks: a principal id."""
 
     if_match: str | None = None
     if_none_match: str | None = None
+    by: str = ""
 
     def check(self, latest: VersionRow | None) -> None:
         """Conflict("precondition") or, for If-Match on a key that is not there, NotFound("key")."""
         present = latest is not None and not latest.delete_marker
+        if latest is not None and not {self.if_match, self.if_none_match} <= {None, "*"}:
+            _may_be_compared(latest, self.by)
         if latest is not None and present and self.if_none_match in {"*", latest.etag}:
             raise Conflict("precondition", "If-None-Match")
         if self.if_match is None:
@@ -33,14 +43,17 @@ class Precondition:
 @dataclass(frozen=True, slots=True)
 class DeletePrecondition:
     """S3's conditional delete, decided inside the delete. `if_match` "*" or an unquoted ETag; times in ms, compared
-    by the second, as HTTP dates are."""
+    by the second, as HTTP dates are. `by` as above."""
 
     if_match: str | None = None
     last_modified: int | None = None
     size: int | None = None
+    by: str = ""
 
     def check(self, found: VersionRow) -> None:
         """Conflict("precondition") unless the version that would go is the one that was meant."""
+        if self.if_match not in {None, "*"} or self.last_modified is not None or self.size is not None:
+            _may_be_compared(found, self.by)
         if self.if_match not in {None, "*", found.etag}:
             raise Conflict("precondition", "If-Match")
         if self.last_modified is not None and self.last_modified // 1000 != found.created_at // 1000:

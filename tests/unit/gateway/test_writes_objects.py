@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import BadRequest, Denied, GatewayError
 from gateway.identity.principal import Principal
 from gateway.plans import IDENTITY_PLAN
-from gateway.s3.ports import WriteCondition, WriteDigests, Written
+from gateway.s3.ports import DeleteCondition, WriteCondition, WriteDigests, Written
 from lineage.errors import Unavailable as LedgerUnavailable
 from tests.fakes.doctrine import allowing, refusing
 from tests.fakes.gateway_world import CSV, GatewayWorld, random_bytes
@@ -382,6 +382,62 @@ def test_conditions_that_hold(world: GatewayWorld) -> None:
     etag = world.version("a.csv").etag
     world.written(world.steward, "a.csv", b"2", condition=WriteCondition(if_match=etag))
     assert world.version("a.csv").size == 1
+
+
+NAMING = [
+    WriteCondition(if_match=hashlib.md5(CSV).hexdigest()), WriteCondition(if_match="0" * 32),
+    WriteCondition(if_none_match_etag=hashlib.md5(CSV).hexdigest()), WriteCondition(if_none_match_etag="0" * 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", NAMING)
+def test_a_condition_on_what_somebody_else_wrote_tells_nothing(
+    world: GatewayWorld, condition: WriteCondition
+) -> None:
+    """A steward may replace what it may not read. Were a guess of the ETag answered, it would confirm content."""
+    world.put("a.csv", CSV)
+    other = world.person("eve", "stewardship", "steward")
+    before = visible(world)
+    error = refused(world, other, "a.csv", b"other", condition=condition)
+    assert (error.status, error.rule) == (403, "access.not-author")
+    assert visible(world) == before
+    leftovers(world)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        DeleteCondition(hashlib.md5(CSV).hexdigest()), DeleteCondition("0" * 32),
+        DeleteCondition(if_match_size=len(CSV)), DeleteCondition(if_match_size=1),
+        DeleteCondition(if_match_last_modified=1000),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("version_id", [None, "null"])
+def test_nor_does_a_conditional_delete(
+    world: GatewayWorld, condition: DeleteCondition, version_id: str | None
+) -> None:
+    world.put("a.csv", CSV)
+    other = world.person("eve", "stewardship", "steward")
+    before = visible(world)
+    error = world.refused(world.front.delete(other, world.ref("a.csv", version_id=version_id), "r", condition))
+    assert (error.status, error.rule) == (403, "access.not-author")
+    assert visible(world) == before
+
+
+def test_conditions_that_name_nothing_of_the_object_are_anybodys(world: GatewayWorld) -> None:
+    world.put("a.csv", CSV)
+    other = world.person("eve", "stewardship", "steward")
+    assert refused(world, other, "a.csv", condition=ABSENT).status == 412
+    world.written(other, "a.csv", b"2", condition=WriteCondition(if_match="*"))
+    assert world.version("a.csv").size == 1
+
+
+def test_open_data_is_compared_for_everybody_who_may_write_it(world: GatewayWorld) -> None:
+    etag = world.put("a.csv", CSV, dataset="open-data").etag
+    other = world.person("eve", "stewardship", "steward")
+    wrong = WriteCondition(if_match="0" * 32)
+    assert refused(world, other, "a.csv", b"2", dataset="open-data", condition=wrong).status == 412
+    world.written(other, "a.csv", b"2", dataset="open-data", condition=WriteCondition(if_match=etag))
 
 
 # --- labels flow by run

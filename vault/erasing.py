@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.deletes import Deletes
-from vault.records import StoredGroup, StoredWraps
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,7 @@ class Erasures(Deletes):
     def adopt_records(self) -> int:
         """After an older catalog was put back: keys as the store's records have them, where those are newer. Without it
         the catalog names wraps under epochs that were destroyed since, and nothing of the dataset opens. How many."""
-        adopted = 0
-        for kind in ("g", "w"):
-            for name in self.records.listed(kind):
-                found = self.records.read(name)
-                if isinstance(found, StoredGroup):
-                    adopted += self.catalog.adopt_group(found.row, found.epoch)
-                elif isinstance(found, StoredWraps):
-                    adopted += self.catalog.adopt_wraps(found.wraps)
-        return adopted
+        return self.records.adopt()
 
     def keep_moved(self, dataset_id: str, since_ms: int) -> None:
         """Records of every group as the catalog has it now, and of the wraps in groups made since: manifests still hold

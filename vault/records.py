@@ -135,6 +135,21 @@ class StoreRecords:
                 done += 1
         return done
 
+    def adopt(self) -> int:
+        """The other way round, after an older catalog was put back: groups and wraps as the store has them, where those
+        are newer. How many. Malformed("record") before anything was taken over."""
+        found = [self.read(name) for kind in "gw" for name in self.listed(kind)]
+        groups = [each for each in found if isinstance(each, StoredGroup)]
+        wraps = [each for each in found if isinstance(each, StoredWraps)]
+        return sum(self._catalog.adopt_group(each.row, each.epoch) for each in groups) + sum(
+            self._catalog.adopt_wraps(each.wraps) for each in wraps
+        )
+
+    def newer_group(self, name: str) -> bool:
+        """Whether the store's record of a group is ahead of the catalog's row. Malformed("record")."""
+        found = self.read(name)
+        return isinstance(found, StoredGroup) and self._catalog.newer_group(found.row, found.epoch)
+
     def rewrite(self, name: str) -> None:
         """What the catalog says now under this name."""
         if name[0] == "d":

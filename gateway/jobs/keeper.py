@@ -47,6 +47,7 @@ class Keeper:
         self._clock = clock
         self._zone = zone
         self._later: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def __call__(self) -> None:
         """One round over every open order, oldest first; one that cannot go on now does not hold up the others."""
@@ -91,12 +92,29 @@ class Keeper:
         """Only what the broker says is approved: a row alone is what anybody with SQL may have written."""
         if row.step != "":
             return
+        self._record_removals(row, versions)
         try:
             self._broker.key_step(row.request_id)
         except Conflict as error:
             if error.reason != "key.not-withdrawn" or error.detail != order_sha256(row.document):
                 raise
             self._vault.withdraw(row.dataset_id, versions, row.approval)
+            self._record_removals(row, versions)
+
+    def _record_removals(self, row: KeyRequestRow, versions: list[str]) -> None:
+        """As for a DELETE: a catalog that is rebuilt or put back knows from the ledger that these are gone. Once all of
+        them are, and before any key is; a keeper that died in between is followed by one that finds them gone."""
+        held = self._catalog.find_dataset(row.dataset_id)
+        found = [self._catalog.known_version(row.dataset_id, each) for each in versions]
+        if row.request_id in self._told or held is None or any(one and one.state == "live" for one in found):
+            return
+        for known in filter(None, found):
+            self._append(self._recorder.event(
+                "removal", self._clock(), dataset_id=row.dataset_id, dataset=held.name,
+                object=self._recorder.object(known.key), sequence=held.sequence, marker=None,
+                version=known.version_id, intent=row.approval,
+            ))  # fmt: skip
+        self._told.add(row.request_id)
 
     def _until(self, request_id: str, enough: Callable[[KeyOrderState], bool]) -> KeyOrderState:
         for _ in range(STEPS_A_ROUND):

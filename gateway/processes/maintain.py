@@ -18,6 +18,7 @@ from gateway.processes.providers import open_providers
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.record import rfc3339
 from gateway.settings import Settings
+from vault.adopting import adopt, settle_epochs
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
 from vault.errors import Refused
@@ -83,6 +84,7 @@ def _rebuild(settings: Settings, given: argparse.Namespace) -> tuple[dict[str, A
         store, catalog, KeyRing(providers, catalog, now_ms), settings.zone, progress=_progress,
         evidence=read_evidence(given.ledger or settings.ledger_dir, settings.tenant),
     ).run()  # fmt: skip
+    settle_epochs(catalog, settings.zone, providers)
     queued = _queue_views(catalog, settings.zone)
     StoreRecords(store, catalog, settings.zone).reconcile()
     return {
@@ -122,12 +124,17 @@ def _backup(settings: Settings, given: argparse.Namespace) -> tuple[dict[str, An
 def _restore(settings: Settings, given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """A backup that a newer ledger has overtaken is put back, and said to be older: workers refuse what is behind."""
     document = restore(_needed(given), _places(settings), progress=_progress)
-    catalog = open_catalog(settings, _mac_key(settings, open_providers(settings)))
-    older: list[Finding] = []
-    for directory in filter(None, (settings.ledger_dir, given.ledger)):
-        evidence = read_evidence(directory, settings.tenant)
-        older += list(behind(catalog, evidence)) if evidence else []
-    return {"made_at": document["made_at"], "behind_the_ledger": [asdict(each) for each in older]}, not older
+    providers = open_providers(settings)
+    Database(settings.catalog_location).upgrade()
+    catalog = open_catalog(settings, _mac_key(settings, providers))
+    evidence = read_evidence(given.ledger or settings.ledger_dir, settings.tenant)
+    _progress("keys")
+    adopted = adopt(open_store(settings), catalog, settings.zone, providers, evidence)
+    older: list[Finding] = list(behind(catalog, evidence)) if evidence else []
+    return {
+        "made_at": document["made_at"], "keys_adopted": adopted.keys, "withdrawn": adopted.withdrawn,
+        "without_a_key": adopted.left, "behind_the_ledger": [asdict(each) for each in older],
+    }, not older and not adopted.left  # fmt: skip
 
 
 def _places(settings: Settings) -> Places:

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.gateway_world import CSV, GatewayWorld
+from gateway.durable.evidence import evidence_of
+from tests.fakes.gateway_world import CSV, TENANT, ZONE, GatewayWorld
 from tests.fakes.key_custody import KeyCustody
+from vault.adopting import Adopted, adopt
 from vault.catalog.rows import GroupRow, KeyWrapRow
-from vault.errors import Refused
+from vault.errors import Malformed, Refused
+from vault.fsck import behind
 from vault.keys.hierarchy import group_context
 from vault.keys.provider import KeyClass
+from vault.rebuild import Evidence
 
 SURVIVORS = ("a.csv", "c.csv")
 
@@ -118,6 +122,77 @@ def test_an_older_catalog_with_todays_key_records_opens_survivors_and_nothing_er
     world.vault.forget_keys()
     assert world.read(world.attested(), "new.csv").body == CSV
     assert world.vault.adopt_records() == 0  # again, it changes nothing
+
+
+def evidence_of_ledger(world: GatewayWorld) -> Evidence:
+    return evidence_of(world.ledger.entries, TENANT)
+
+
+def adopted(world: GatewayWorld, evidence: Evidence) -> Adopted:
+    providers = {KeyClass.RAW: world.provider_raw, KeyClass.VIEW: world.provider_view}
+    done = adopt(world.store, world.catalog, ZONE, providers, evidence, records=world.vault.records)
+    world.broker._ring.forget()
+    world.facts = world.new_facts()
+    return done
+
+
+def test_what_was_erased_since_a_backup_is_withdrawn_from_it(world: GatewayWorld, tmp_path: Path) -> None:
+    backup = back_up(world, tmp_path / "backup.sqlite3")
+    erased = world.version("b.csv").version_id
+    KeyCustody(world).shred("b.csv")
+    evidence = evidence_of_ledger(world)
+    put_back(world, backup, records=False)
+    assert list(behind(world.catalog, evidence)) != []
+    done = adopted(world, evidence)
+    assert (done.withdrawn, done.left) == ((erased,), ())
+    assert list(behind(world.catalog, evidence)) == []  # the one step it was behind is the one that was taken again
+    assert world.find("b.csv") is None
+    assert world.catalog.datasets_of_living([erased]) == set()
+    for key in SURVIVORS:
+        assert world.read(world.attested(), key).body == CSV
+        assert world.read(world.analyst, key).error is None
+    again = adopted(world, evidence)
+    assert (again.keys, again.withdrawn, again.left, again.epochs) == (0, (), (), 0)
+
+
+def test_nothing_is_withdrawn_where_more_than_an_erasure_was_lost(world: GatewayWorld, tmp_path: Path) -> None:
+    """a.csv was overwritten before the erasure: in the backup it has a dead key too, and today's is not in it."""
+    backup = back_up(world, tmp_path / "backup.sqlite3")
+    overwritten, erased = world.version("a.csv").version_id, world.version("b.csv").version_id
+    world.put("a.csv", CSV)
+    KeyCustody(world).shred("b.csv")
+    evidence = evidence_of_ledger(world)
+    put_back(world, backup, records=False)
+    done = adopted(world, evidence)
+    assert (done.withdrawn, done.left) == ((erased,), (overwritten,))
+    assert [each.code for each in behind(world.catalog, evidence)] == ["dataset.rolled-back"]
+    assert world.read(world.attested(), "a.csv").body == b""
+
+
+def test_a_dataset_whose_last_object_was_erased_can_be_written_after_a_restore(
+    world: GatewayWorld, tmp_path: Path
+) -> None:
+    """The epoch made by the shredding has no group, so no record tells of it."""
+    backup = back_up(world, tmp_path / "backup.sqlite3")
+    KeyCustody(world).shred("a.csv", "b.csv", "c.csv")
+    evidence = evidence_of_ledger(world)
+    put_back(world, backup, records=False)
+    assert len(adopted(world, evidence).withdrawn) == 3
+    states = {(each.key_class, each.state) for each in world.catalog.epochs(world.dataset.dataset_id)}
+    assert states == {(name, state) for name in ("raw", "view") for state in ("destroyed", "active")}
+    world.put("new.csv", CSV)
+    world.vault.forget_keys()
+    assert world.read(world.attested(), "new.csv").body == CSV
+
+
+def test_a_record_that_cannot_be_read_withdraws_nobody(world: GatewayWorld, tmp_path: Path) -> None:
+    backup = back_up(world, tmp_path / "backup.sqlite3")
+    KeyCustody(world).shred("b.csv")
+    put_back(world, backup, records=False)
+    name = next(name for name in world.records.objects if name.startswith("w/"))
+    world.records.objects[name] = b"x" + world.records.objects[name][1:]
+    with world.unchanged(), pytest.raises(Malformed, match="record"):
+        adopted(world, evidence_of_ledger(world))
 
 
 def test_a_rolled_back_wrap_row_brings_nobody_back(world: GatewayWorld, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Stage:
         self.world = GatewayWorld(directory)
         for key in (*SURVIVORS, ERASED):
             self.world.build(self.world.put(key, CSV))
+        self.erased = self.world.version(ERASED).version_id
         self.custody = KeyCustody(self.world)
         self.custody.order("rotate", key_class="raw")
         self.world.put("later.csv", CSV)  # a group of its own, under the newer epoch
@@ -55,6 +56,7 @@ class Stage:
         self.session = self.world.attested()
         self._instrument()
         self._saved = directory / "saved"
+        self._recorded = 0
         self.world.catalog.close()
         shutil.copytree(directory / "keys", self._saved / "keys")
         shutil.copy(self.world.path, self._saved / "catalog.sqlite3")
@@ -70,6 +72,7 @@ class Stage:
         for store, objects in ((world.store, self._objects), (world.records, self._records)):
             store.objects.clear()
             store.objects.update(objects)
+        self._recorded = len(world.ledger.entries)
         self.restart()
 
     def restart(self) -> None:
@@ -98,6 +101,8 @@ class Stage:
         assert shown["state"] == "done"
         assert certificate(shown)["erasure"]["state"] == "destroyed"
         assert self.world.read(self.session, ERASED).error is not None
+        removed = {entry["version"] for entry in self.world.entries("removal", self._recorded)}
+        assert removed == {self.erased}
         states = sorted((each["key_class"], each["state"]) for each in self.custody.epochs())
         assert states[:3] == [("raw", "active"), ("raw", "destroyed"), ("raw", "destroyed")]
         assert states[3:] == [("view", "active"), ("view", "destroyed")]
@@ -114,7 +119,7 @@ class Stage:
             setattr(store, name, _call(getattr(store, name), point))
 
     def _ledger(self, when: str, entry: Mapping[str, Any]) -> None:
-        if when == "before" and entry["type"].startswith(("key-", "erasure")):
+        if when == "before" and entry["type"].startswith(("key-", "erasure", "removal")):
             self.points.point()
 
 

@@ -4,7 +4,7 @@ store at once; and keys of an older catalog that was put back, as the store's re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, exists, select
 
 from vault.catalog.listing import after_prefix
 from vault.catalog.mapping import BODY, EPOCH, GROUP, KEY_WRAP, VERSION
@@ -44,7 +44,21 @@ _ACTIVE = EPOCH.select.where(
     same(epoch_key, "dataset_id", "key_class"), epoch_key.c.state == literal("active")
 )
 _WRAP = KEY_WRAP.select.where(same(key_wrap, "subject"))
+_KEYLESS = VERSION.select.where(
+    same(object_version), _LIVE,
+    exists().where(
+        key_wrap.c.tenant == object_version.c.tenant, key_wrap.c.subject == object_version.c.version_id,
+        key_group.c.tenant == key_wrap.c.tenant, key_group.c.group_id == key_wrap.c.group_id,
+        key_group.c.state == literal("erased"),
+    ),
+).order_by(object_version.c.dataset_id, object_version.c.sequence)
 _PAGE = 500
+
+
+def _newer(known: GroupRow, under: EpochRow | None, group: GroupRow, epoch: EpochRow) -> bool:
+    """A record is ahead of a row that hangs on an earlier epoch, or that does not know yet that the group is erased."""
+    later = under is None or epoch.epoch > under.epoch
+    return known.state != "erased" and (later or group.state == "erased")
 
 
 class Erasing(Section):
@@ -89,11 +103,21 @@ class Erasing(Section):
                 self._insert(connection, GROUP, replace(group, objects=GROUP_LIMIT))
                 return True
             under = self._within(connection, EPOCH, _EPOCH, epoch_id=known.epoch_id)
-            later = under is None or epoch.epoch > under.epoch
-            if known.state == "erased" or not (later or group.state == "erased"):
+            if not _newer(known, under, group, epoch):
                 return False
             self._replace(connection, GROUP, replace(group, objects=GROUP_LIMIT, created_at=known.created_at))
         return True
+
+    def newer_group(self, group: GroupRow, epoch: EpochRow) -> bool:
+        """Whether `adopt_group` would change a group that is here."""
+        known = self._find(GROUP, _GROUP, group_id=group.group_id)
+        if known is None:
+            return False
+        return _newer(known, self._find(EPOCH, _EPOCH, epoch_id=known.epoch_id), group, epoch)
+
+    def without_a_key(self) -> list[VersionRow]:
+        """Living versions whose key group was erased and which got no other wrap: nothing opens them."""
+        return self._all(VERSION, _KEYLESS)
 
     def adopt_wraps(self, wraps: Sequence[KeyWrapRow]) -> int:
         """Take the wraps of those whose group was erased meanwhile."""

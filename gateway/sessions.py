@@ -27,7 +27,6 @@ from vault.catalog.rows import SessionRow
 from vault.errors import NotFound as RowNotFound
 from vault.keys.secrets import seal_token
 
-CREDENTIAL_SECONDS = 3600  # shorter, and AWS SDKs ask again on every request; freshness is held here instead
 NOTICE = (
     "SAMPLE ATTESTATION: no hardware vouches for this job. It opens raw rows of synthetic-flagged datasets "
     "in a development posture only, and nothing anywhere else."
@@ -98,7 +97,7 @@ class Sessions:
             self._catalog.ensure_run, principal.principal_id, purpose, run or "", _workload(attested),
             self._run_window_ms,
         )  # fmt: skip
-        expires_at = now + CREDENTIAL_SECONDS * 1000
+        expires_at = attested.expires_at  # under an hour, AWS SDKs ask again on every request: freshness bounds it
         claims = SessionClaims(
             attested.session_id, purpose, tuple(sorted(set(scope))), run_id, "attested", expires_at
         )
@@ -106,7 +105,7 @@ class Sessions:
             tenant=acting.tenant, session_id=attested.session_id, principal_id=acting.principal_id, purpose=purpose,
             scope=claims.scope, kind="attested", tier=tier, claims=attested.claims,
             key_thumbprint=attested.key_thumbprint, run_id=run_id, attested_at=attested.attested_at,
-            expires_at=expires_at, revoked_at=None, attestation_seal=attested.seal, created_at=now,
+            expires_at=expires_at, revoked_at=None, attestation_seal=attested.seals[tier], created_at=now,
         )  # fmt: skip
         await self._record("session", principal, session=row.session_id, tier=tier, evidence=kind, run=run_id,
                            run_name=run or "", purpose=purpose, scope=list(claims.scope))  # fmt: skip
@@ -130,7 +129,7 @@ class Sessions:
         await self._record("reattest", principal, session=session_id, tier=tier, evidence=kind)
         await self._guard.blocking(
             self._catalog.refresh_session, session_id, attested_at=attested.attested_at, tier=tier,
-            claims=attested.claims, attestation_seal=attested.seal,
+            claims=attested.claims, attestation_seal=attested.seals[tier],
         )  # fmt: skip
         self._guard.facts.forget_session(session_id)
         return {"attested_at": rfc3339(attested.attested_at), "fresh_seconds": self._freshness_seconds}
@@ -174,7 +173,7 @@ class Sessions:
         except DoctrineUnavailable as error:
             raise Unavailable("ServiceUnavailable", "The doctrine did not appraise the evidence", rule=error.code,
                               remedy="try again", retry_after=1) from error  # fmt: skip
-        if appraisal.tier in {"affirming", "warning"}:
+        if appraisal.tier in attested.seals:
             return appraisal.tier
         reason = appraisal.reasons[0] if appraisal.reasons else None
         await self._record("session", principal, session=attested.session_id, tier=appraisal.tier, allow=False,

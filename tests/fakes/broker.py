@@ -344,9 +344,9 @@ class BrokerWorld:
             claims=attested.claims,
             key_thumbprint=attested.key_thumbprint,
             attested_at=attested.attested_at,
-            attestation_seal=attested.seal,
+            attestation_seal=attested.seals["warning"],
             tier="warning",
-            expires_at=attested.attested_at + 3_600_000,
+            expires_at=attested.expires_at,
         )
         self.catalog.sessions[row.session_id] = row
         return row

@@ -292,12 +292,12 @@ class GatewayWorld:
         bound = ExpectedBinding(nonce, GATEWAY, key_thumbprint(self.jwk), who.purpose, tuple(sorted(scope)))
         made = self.broker.attest(nonce, "sample", sample_evidence(bound), self.jwk, who.principal_id, None)
         run_id = self.catalog.ensure_run(who.principal_id, who.purpose, run, "sample", WINDOW_MS)
-        expires = self.clock() + 3_600_000
+        expires = made.expires_at
         self.catalog.insert_session(SessionRow(
             tenant=TENANT, session_id=made.session_id, principal_id=who.principal_id, purpose=who.purpose,
             scope=tuple(sorted(scope)), kind="attested", tier="warning", claims=made.claims,
             key_thumbprint=made.key_thumbprint, run_id=run_id, attested_at=made.attested_at, expires_at=expires,
-            revoked_at=None, attestation_seal=made.seal, created_at=self.clock(),
+            revoked_at=None, attestation_seal=made.seals["warning"], created_at=self.clock(),
         ))  # fmt: skip
         claims = SessionClaims(made.session_id, who.purpose, tuple(sorted(scope)), run_id, "attested", expires)
         return replace(who, session=claims, access_key_id=f"DSES{made.session_id.upper()}")

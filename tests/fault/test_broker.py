@@ -40,7 +40,7 @@ def test_client_survives_a_restart_of_the_broker(world: BrokerWorld, tmp_path: P
     with BrokerServer(world.restarted(), {path: Role.FRONT}):
         assert client.hello() == before  # through a pooled connection that has died
         attested = client.attest(nonce, "sample", world.evidence(nonce), world.jwk, world.principal_id)
-    assert len(attested.seal) == 32
+    assert {tier: len(seal) for tier, seal in attested.seals.items()} == {"affirming": 32, "warning": 32}
     client.close()
 
 

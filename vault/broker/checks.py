@@ -30,7 +30,7 @@ from vault.broker.ports import (
     SessionFacts,
     VerifyPromise,
 )
-from vault.broker.sessions import SessionSeal
+from vault.broker.sessions import OPENING_TIERS, SessionSeal
 from vault.broker.types import Grant
 from vault.errors import NotFound, Refused, VaultError
 from vault.keys.hierarchy import KeyScope
@@ -180,7 +180,7 @@ class ReleaseChecks:
         if row.session_id != intent.session_id:
             raise Refused("session.seal", "the catalog answered another session")
         self.check_session_row(row)
-        if row.tier not in {"affirming", "warning"}:
+        if row.tier not in OPENING_TIERS:
             raise Refused("session.tier", "the appraisal admits no raw data")
         age = self._clock() - row.attested_at
         if not -CLOCK_SLACK_MS <= age <= self._policy.freshness_ms:

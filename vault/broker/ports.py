@@ -62,7 +62,7 @@ class DatasetFacts(Protocol):
 
 
 class SessionFacts(Protocol):
-    """A session row. `attestation_seal` is the broker's own and covers all but the last four."""
+    """A session row. `attestation_seal` is the broker's own and covers all but `revoked_at`."""
 
     @property
     def session_id(self) -> str: ...

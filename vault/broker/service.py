@@ -19,8 +19,8 @@ from vault.broker.administration import Administration, AdministrationParts
 from vault.broker.checks import ReleaseChecks, ReleasePolicy
 from vault.broker.execution import Execution, ExecutionParts
 from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestSeal
-from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, VerifyPromise
-from vault.broker.sessions import SealedSession, SessionSeal
+from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, SessionFacts, VerifyPromise
+from vault.broker.sessions import OPENING_TIERS, SESSION_MS, SealedSession, SessionSeal
 from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
 from vault.envelope.derive import manifest_key
 from vault.envelope.wrap import WrappedKey
@@ -212,9 +212,10 @@ class Broker:
             if claims.synthetic_only and self._policy.posture != "development":
                 raise refuse(Refusal.POSTURE, "such evidence is for development")
             document = claims.as_document()
+            expires_at = now + SESSION_MS
             if session_id is not None:
-                self._check_same_session(session_id, issued, thumbprint, document)
-            return self._seal(session_id or secrets.token_hex(16), issued, thumbprint, document)
+                expires_at = self._check_same_session(session_id, issued, thumbprint, document).expires_at
+            return self._seal(session_id or secrets.token_hex(16), issued, thumbprint, document, expires_at)
 
     def revoke_session(self, session_id: str) -> None:
         """For good, and where no catalog reaches: clearing `revoked_at` in the row revives nothing here."""
@@ -253,7 +254,7 @@ class Broker:
 
     def _check_same_session(
         self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]
-    ) -> None:
+    ) -> SessionFacts:
         row = self._catalog.find_session(session_id)
         if row is None or row.session_id != session_id:
             raise refuse(Refusal.SESSION, "no such session")
@@ -265,22 +266,23 @@ class Broker:
         if row.key_thumbprint != thumbprint:
             raise refuse(Refusal.KEY, "another key than the session's")
         refuse_weaker(dict(row.claims), claims)
+        return row
 
-    def _seal(self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]) -> Attested:
-        attested_at = self._clock()
-        sealed = SealedSession(
-            session_id=session_id,
-            principal_id=issued.principal_id,
-            purpose=issued.purpose,
-            scope=tuple(issued.scope),
-            kind="attested",
-            claims=claims,
-            key_thumbprint=thumbprint,
-            attested_at=attested_at,
-        )
-        return Attested(
-            session_id, claims, attested_at, self._session_seal.seal(sealed), thumbprint, issued.purpose, sealed.scope
-        )
+    def _seal(
+        self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], expires_at: int
+    ) -> Attested:
+        attested_at, scope = self._clock(), tuple(issued.scope)
+        seals = {
+            tier: self._session_seal.seal(
+                SealedSession(
+                    session_id=session_id, principal_id=issued.principal_id, purpose=issued.purpose, scope=scope,
+                    kind="attested", claims=claims, key_thumbprint=thumbprint, attested_at=attested_at,
+                    expires_at=expires_at, tier=tier,
+                )
+            )
+            for tier in OPENING_TIERS
+        }  # fmt: skip
+        return Attested(session_id, claims, attested_at, expires_at, seals, thumbprint, issued.purpose, scope)
 
     @contextmanager
     def _recording(

@@ -1,8 +1,11 @@
 """The broker's own mark on attested sessions: nobody else can make one, extend one or change what it says.
 
 The catalog row of a session is written by front workers. What decides over raw data in it (who, for what,
-which datasets, which claims, which key, when last attested) is sealed here, at the moment of verification,
-with a key that never leaves the broker process.
+which datasets, which claims, which key, when last attested, until when, and how the doctrine appraised it) is sealed
+here, at the moment of verification, with a key that never leaves the broker process.
+
+Appraising is the doctrine's part, and comes after: so the front worker is given one seal for each tier that opens
+anything, and stores the one of the tier it got. Whoever edits the row later has not the other.
 """
 
 import hashlib
@@ -15,6 +18,9 @@ import rfc8785
 
 from vault.broker.ports import SessionFacts
 from vault.errors import Malformed, Refused
+
+SESSION_MS = 3_600_000
+OPENING_TIERS = ("affirming", "warning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class SealedSession:
     claims: Mapping[str, Any]
     key_thumbprint: str
     attested_at: int
+    expires_at: int
+    tier: str
 
 
 class SessionSeal:
@@ -53,6 +61,8 @@ class SessionSeal:
             "claims": dict(session.claims),
             "key_thumbprint": session.key_thumbprint,
             "attested_at": session.attested_at,
+            "expires_at": session.expires_at,
+            "tier": session.tier,
         }
         try:
             message = rfc8785.dumps(document)
@@ -72,6 +82,8 @@ class SessionSeal:
                 claims=row.claims,
                 key_thumbprint=row.key_thumbprint,
                 attested_at=row.attested_at,
+                expires_at=row.expires_at,
+                tier=row.tier,
             )
         )
         if not hmac.compare_digest(expected, row.attestation_seal):

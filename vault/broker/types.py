@@ -1,6 +1,6 @@
 """What goes in and out of the broker. Values that hold keys do not show them in their repr."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,16 +79,19 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """A verified attestation, to be stored in the session row as it is; `seal` covers every other field of it.
+    """A verified attestation, to be stored in the session row as it is, with the seal of the tier that the doctrine
+    gives it: `seals` has one for each tier that opens anything, over every other field and that tier.
 
-    The seal also covers principal, purpose, scope (as the challenge had it) and kind "attested": purpose and scope
-    come back, so that nobody opens a session for others than the evidence was made for.
+    A seal also covers principal, purpose, scope (as the challenge had it) and kind "attested": purpose and scope
+    come back, so that nobody opens a session for others than the evidence was made for. A session ends at
+    `expires_at` (ms), however often it is attested again.
     """
 
     session_id: str
     claims: dict[str, Any]
     attested_at: int
-    seal: bytes
+    expires_at: int
+    seals: Mapping[str, bytes]
     key_thumbprint: str
     purpose: str
     scope: tuple[str, ...]

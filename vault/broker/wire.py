@@ -198,7 +198,8 @@ def attested_out(attested: Attested) -> Document:
         "session_id": attested.session_id,
         "claims": attested.claims,
         "attested_at": attested.attested_at,
-        "seal": encode_bytes(attested.seal),
+        "expires_at": attested.expires_at,
+        "seals": {tier: encode_bytes(seal) for tier, seal in attested.seals.items()},
         "key_thumbprint": attested.key_thumbprint,
         "purpose": attested.purpose,
         "scope": list(attested.scope),
@@ -206,11 +207,12 @@ def attested_out(attested: Attested) -> Document:
 
 
 def attested_in(document: object) -> Attested:
-    session_id, claims, attested_at, seal, thumbprint, purpose, scope = fields(
-        document, "session_id", "claims", "attested_at", "seal", "key_thumbprint", "purpose", "scope"
+    session_id, claims, attested_at, expires_at, seals, thumbprint, purpose, scope = fields(
+        document, "session_id", "claims", "attested_at", "expires_at", "seals", "key_thumbprint", "purpose", "scope"
     )
     return Attested(
-        text(session_id), mapping(claims), integer(attested_at), decode_bytes(seal), text(thumbprint), text(purpose),
+        text(session_id), mapping(claims), integer(attested_at), integer(expires_at),
+        {tier: decode_bytes(seal) for tier, seal in mapping(seals).items()}, text(thumbprint), text(purpose),
         tuple(texts(scope)),
     )  # fmt: skip
 

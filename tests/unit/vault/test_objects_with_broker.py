@@ -1,5 +1,6 @@
 """Vault, catalog and broker together, all real: what the catalog writes is what the broker's checks read."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ class Together:
             tenant="main", session_id=answer.session_id, principal_id=world.principal_id, purpose=world.purpose,
             scope=("claims",), kind="attested", tier="warning", claims=answer.claims,
             key_thumbprint=answer.key_thumbprint, run_id=RUN, attested_at=answer.attested_at,
-            expires_at=answer.attested_at + 3_600_000, revoked_at=None, attestation_seal=answer.seal,
+            expires_at=answer.expires_at, revoked_at=None, attestation_seal=answer.seals["warning"],
             created_at=answer.attested_at,
         )  # fmt: skip
         self.catalog.insert_session(row)
@@ -61,6 +62,36 @@ def test_an_attested_session_reads_raw_until_it_is_revoked(together: Together) -
     together.catalog.revoke_session(session.session_id)
     with pytest.raises(Refused):
         together.read(row, session.session_id)
+
+
+SESSION_EDITS = {
+    "tier": ("tier = 'affirming'", "session.seal"),
+    "a later end": ("expires_at = expires_at + 3600000", "session.seal"),
+    "scope": ("""scope = '["claims", "payroll"]'""", "session.seal"),
+    "purpose": ("purpose = 'marketing'", "session.seal"),
+    "kind": ("kind = 'identity'", "session.seal"),
+    "freshness": ("attested_at = attested_at + 1000", "session.seal"),
+    "revocation taken back": ("revoked_at = NULL", "session.revoked"),
+}
+
+
+@pytest.mark.parametrize("name", SESSION_EDITS)
+def test_a_session_row_edited_by_sql_is_not_obeyed(together: Together, name: str, tmp_path: Path) -> None:
+    edit, reason = SESSION_EDITS[name]
+    row, session = together.put("k", b"raw rows"), together.attested()
+    assert together.read(row, session.session_id) == b"raw rows"
+    if reason == "session.revoked":
+        together.broker.revoke_session(session.session_id)
+        together.catalog.revoke_session(session.session_id)
+    opened = together.world.opened()
+    with sqlite3.connect(tmp_path / "catalog.sqlite3") as database:
+        changed = database.execute(f"UPDATE session SET {edit} WHERE session_id = ?", (session.session_id,)).rowcount
+    database.close()
+    assert changed == 1
+    assert together.catalog.session(session.session_id) != session or name == "revocation taken back"
+    with pytest.raises(Refused, match=reason):
+        together.read(row, session.session_id)
+    assert together.world.opened() == opened
 
 
 def test_nobody_else_reads_raw(together: Together) -> None:

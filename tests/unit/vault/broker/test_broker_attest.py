@@ -70,7 +70,9 @@ def test_honest_evidence_becomes_a_sealed_attestation(world: BrokerWorld) -> Non
         "debug": True, "hardware": False, "synthetic_only": True,
     }  # fmt: skip
     assert attested.attested_at == world.clock()
-    assert len(attested.seal) == 32
+    assert attested.expires_at == world.clock() + 3_600_000
+    assert {tier: len(seal) for tier, seal in attested.seals.items()} == {"affirming": 32, "warning": 32}
+    assert len(set(attested.seals.values())) == 2
 
 
 def test_nonce_works_once(world: BrokerWorld) -> None:
@@ -177,7 +179,8 @@ def test_reattestation_renews_the_same_session(world: BrokerWorld) -> None:
     again = world.attest(session.session_id)
     assert again.session_id == session.session_id
     assert again.attested_at == session.attested_at + 600_000
-    assert again.seal != session.attestation_seal
+    assert again.seals["warning"] != session.attestation_seal
+    assert again.expires_at == session.expires_at  # it ends when it was to end
 
 
 def reattest(world: BrokerWorld, session_id: str, **changes: Any) -> None:
@@ -214,7 +217,9 @@ def test_reattestation_may_not_widen_the_scope(world: BrokerWorld) -> None:
     ("change", "reason"),
     [
         ({"revoked_at": 1}, "session.revoked"),
-        ({"expires_at": 1}, "session.expired"),
+        ({"expires_at": 1}, "session.seal"),
+        ({"expires_at": 2**52}, "session.seal"),
+        ({"tier": "affirming"}, "session.seal"),
         ({"claims": {}}, "session.seal"),
         ({"kind": "identity"}, "session.seal"),
     ],
@@ -223,6 +228,13 @@ def test_dead_or_edited_session_is_not_revived(world: BrokerWorld, change: dict[
     session = world.attested_session()
     world.edit_session(session, **change)
     with refused(world, reason):
+        reattest(world, session.session_id)
+
+
+def test_expired_session_is_not_revived(world: BrokerWorld) -> None:
+    session = world.attested_session()
+    world.clock.advance(3_600_000)
+    with refused(world, "session.expired"):
         reattest(world, session.session_id)
 
 

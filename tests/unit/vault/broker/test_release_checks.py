@@ -304,6 +304,9 @@ def test_freshness_written_by_sql_is_not_believed(stage: Stage) -> None:
         {"kind": "identity"},
         {"claims": {"kind": "tdx", "hardware": True, "synthetic_only": False}},
         {"key_thumbprint": "A" * 43},
+        {"tier": "affirming"},
+        {"tier": "none"},
+        {"expires_at": 2**52},
         {"session_id": "0" * 32},
         {"attestation_seal": b""},
         {"attestation_seal": bytes(32)},
@@ -322,7 +325,7 @@ def test_session_sealed_with_a_secret_that_front_workers_hold_opens_nothing(stag
         forged = SessionSeal(known, tenant="main", zone="de").seal(
             SealedSession(
                 row.session_id, row.principal_id, row.purpose, row.scope, row.kind, row.claims, row.key_thumbprint,
-                row.attested_at + 1,
+                row.attested_at + 1, row.expires_at, row.tier,
             )
         )  # fmt: skip
         stage.world.edit_session(row, attested_at=row.attested_at + 1, attestation_seal=forged)
@@ -336,7 +339,7 @@ def sealed_by_the_broker(stage: Stage, **changes: object) -> FakeSession:
     seal = SessionSeal(stage.world.parts.secrets.derived("session-seal"), tenant="main", zone="de").seal(
         SealedSession(
             row.session_id, row.principal_id, row.purpose, row.scope, row.kind, row.claims, row.key_thumbprint,
-            row.attested_at,
+            row.attested_at, row.expires_at, row.tier,
         )
     )  # fmt: skip
     return replace(row, attestation_seal=seal)
@@ -360,7 +363,7 @@ def test_session_sealed_for_another_zone_opens_nothing(stage: Stage) -> None:
     seal = SessionSeal(stage.world.parts.secrets.derived("session-seal"), tenant="main", zone="fr").seal(
         SealedSession(
             row.session_id, row.principal_id, row.purpose, row.scope, row.kind, row.claims, row.key_thumbprint,
-            row.attested_at,
+            row.attested_at, row.expires_at, row.tier,
         )
     )  # fmt: skip
     stage.world.edit_session(row, attestation_seal=seal)
@@ -401,14 +404,35 @@ def test_revoked_session_opens_nothing(stage: Stage) -> None:
 
 
 def test_expired_session_opens_nothing(stage: Stage) -> None:
-    stage.world.edit_session(stage.session, expires_at=stage.world.clock())
+    stage.world.catalog.sessions[stage.session.session_id] = sealed_by_the_broker(
+        stage, expires_at=stage.world.clock()
+    )
     with stage.refused("session.expired"):
         stage.unwrap(stage.grant())
 
 
+def test_session_attested_again_and_again_ends_with_its_hour(stage: Stage) -> None:
+    """However it is refreshed, and whatever the row is made to say."""
+    world, ends = stage.world, stage.session.expires_at
+    row = stage.session
+    for _ in range(4):
+        world.clock.advance(840_000)
+        row = world.store(world.attest(row.session_id))
+        assert row.expires_at == ends
+        assert stage.unwrap(stage.grant()) == stage.key.object_key
+    world.clock.advance(ends - world.clock())
+    with stage.refused("session.expired"):
+        stage.unwrap(stage.grant())
+    world.edit_session(row, expires_at=ends + 3_600_000)
+    with stage.refused("session.seal"):
+        stage.unwrap(stage.grant())
+    with pytest.raises(Refused, match=r"session\.seal"):
+        world.attest(row.session_id)
+
+
 @pytest.mark.parametrize("tier", ["contraindicated", "none", "", "AFFIRMING"])
 def test_session_whose_appraisal_admits_nothing_opens_nothing(stage: Stage, tier: str) -> None:
-    stage.world.edit_session(stage.session, tier=tier)
+    stage.world.catalog.sessions[stage.session.session_id] = sealed_by_the_broker(stage, tier=tier)
     with stage.refused("session.tier"):
         stage.unwrap(stage.grant())
 

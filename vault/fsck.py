@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import ManifestRow, VersionRow, ViewRow
+from vault.catalog.rows import KeyWrapRow, ManifestRow, VersionRow, ViewRow
 from vault.catalog.versions import view_job
 from vault.envelope.manifest import MAX_STORED, manifest_sha256, open_manifest, read_header
 from vault.envelope.wrap import WrappedKey
@@ -68,12 +68,13 @@ class Fsck:
         self._repair = repair
         self._progress = progress
         self._records = StoreRecords(store, catalog, zone)
+        self._ahead: list[str] = []
         self.checked = Checked()
 
     def run(self) -> Checked:
         for look in (
-            self._rows, self._manifests, self._versions, self._bodies, self._views, self._kept_records, self._unnamed,
-            self._ledger,
+            self._rows, self._manifests, self._versions, self._wraps, self._bodies, self._views, self._newer_records,
+            self._kept_records, self._unnamed, self._ledger,
         ):  # fmt: skip
             self.checked.findings.extend(look())
         if self._keys is not None:
@@ -111,6 +112,42 @@ class Fsck:
             except (NotFound, Refused):
                 yield Finding("version.manifest", row.version_id)
 
+    def _wraps(self) -> Iterator[Finding]:
+        """A shredding moves the survivors that `key_wrap` names. Who is not among them would be lost with the erased; the
+        manifest's header, under its pinned hash, has the wrap that is missing."""
+        for row in list(self._catalog.without_wrap()):
+            found = self._wrap_of(row) if self._repair else None
+            subject = row.view_id if isinstance(row, ViewRow) else row.version_id
+            yield Finding("wrap.missing", subject, found is not None and self._catalog.restore_wrap(found))
+
+    def _wrap_of(self, row: VersionRow | ViewRow) -> KeyWrapRow | None:
+        try:
+            pinned = self._catalog.manifest(row.manifest_id, row.generation)
+            stored = self._stored(pinned)
+            header = read_header(stored)
+        except (NotFound, Malformed, Refused):
+            return None
+        if manifest_sha256(stored) != pinned.sha256:
+            return None
+        wrap = header.wrapped_key
+        return KeyWrapRow(
+            self._catalog.tenant, header.subject, row.dataset_id, wrap.key_class, wrap.group_id, wrap.wrapped
+        )
+
+    def _newer_records(self) -> Iterator[Finding]:
+        """An older catalog was put back. Its own word must not be written over the only one that leads to the keys of
+        those who survived an erasure since."""
+        for name in self._records.listed("g"):
+            try:
+                if self._records.newer_group(name):
+                    self._ahead.append(name)
+            except (NotFound, Malformed):
+                continue  # told of with the other records
+        if self._ahead and self._repair:
+            self._records.adopt()
+        for name in self._ahead:
+            yield Finding("record.newer", name, self._repair)
+
     def _bodies(self) -> Iterator[Finding]:
         for row in self._catalog.every_body():
             if row.state not in {"live", "held"}:
@@ -144,7 +181,7 @@ class Fsck:
                 code = "record.missing"
             except Malformed:
                 code = "record.edited"
-            if code:
+            if code and name not in self._ahead:
                 if self._repair:
                     self._records.rewrite(name)
                 yield Finding(code, name, self._repair)

@@ -14,10 +14,11 @@ import pytest
 from gateway.durable.evidence import evidence_of
 from tests.fakes.gateway_world import CSV, TENANT, ZONE, GatewayWorld
 from tests.fakes.key_custody import KeyCustody
+from tests.fakes.store import MemoryStore
 from vault.adopting import Adopted, adopt
 from vault.catalog.rows import GroupRow, KeyWrapRow
 from vault.errors import Malformed, Refused
-from vault.fsck import behind
+from vault.fsck import Fsck, behind
 from vault.keys.hierarchy import group_context
 from vault.keys.provider import KeyClass
 from vault.rebuild import Evidence
@@ -193,6 +194,35 @@ def test_a_record_that_cannot_be_read_withdraws_nobody(world: GatewayWorld, tmp_
     world.records.objects[name] = b"x" + world.records.objects[name][1:]
     with world.unchanged(), pytest.raises(Malformed, match="record"):
         adopted(world, evidence_of_ledger(world))
+
+
+def test_fsck_does_not_write_an_older_catalogs_keys_over_the_stores(tmp_path: Path) -> None:
+    (tmp_path / "zone").mkdir()
+    one = MemoryStore(observed="de")
+    world = GatewayWorld(tmp_path / "zone", store=one)
+    world.store = world.records = one
+    for key in ("a.csv", "b.csv"):
+        world.build(world.put(key, CSV))
+    backup = back_up(world, tmp_path / "backup.sqlite3")
+    KeyCustody(world).shred("b.csv")
+    evidence = evidence_of_ledger(world)
+    todays = {name: data for name, data in one.objects.items() if name[0] in "gw"}
+    put_back(world, backup, records=False)
+    one.objects.update(todays)
+
+    def codes(*, repair: bool) -> set[str]:
+        return {each.code for each in Fsck(one, world.catalog, ZONE, evidence=evidence, repair=repair).run().findings}
+
+    told = codes(repair=False)
+    assert "record.newer" in told
+    assert "record.older" not in told
+    assert {name: data for name, data in one.objects.items() if name in todays} == todays
+    codes(repair=True)
+    world.broker._ring.forget()
+    assert world.read(world.attested(), "a.csv").body == CSV
+    assert world.read(world.attested(), "b.csv").refusal.rule in {"key.erased", "key.destroyed"}
+    assert not codes(repair=False) & {"record.newer", "record.older", "record.missing"}
+    world.close()
 
 
 def test_a_rolled_back_wrap_row_brings_nobody_back(world: GatewayWorld, tmp_path: Path) -> None:

@@ -3,19 +3,27 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Select, and_, case, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select, update
 
 from vault.catalog import mapping
-from vault.catalog.mapping import BODY, JOB, MANIFEST, VERSION, VIEW, Mapper
-from vault.catalog.rows import BodyRow, ManifestRow, VersionRow, ViewRow
-from vault.catalog.section import Section
-from vault.catalog.tables import body, body_share, job, object_version, view
+from vault.catalog.mapping import BODY, GROUP, JOB, KEY_WRAP, MANIFEST, VERSION, VIEW, Mapper
+from vault.catalog.rows import BodyRow, KeyWrapRow, ManifestRow, VersionRow, ViewRow
+from vault.catalog.section import Section, same
+from vault.catalog.tables import body, body_share, job, key_group, key_wrap, object_version, view
 from vault.catalog.versions import view_job
 from vault.errors import Refused
 
 T = TypeVar("T")
 _PAGE = 500
+_GROUP = GROUP.select.where(same(key_group, "group_id"))
+_WRAP = KEY_WRAP.select.where(same(key_wrap, "subject"))
 SEALED = tuple(each for each in vars(mapping).values() if isinstance(each, Mapper) and each.sealed)
+
+
+def _wrapped(tenant: ColumnElement[str], subject: ColumnElement[str]) -> ColumnElement[bool]:
+    return exists().where(
+        key_wrap.c.tenant == tenant, key_wrap.c.subject == subject, func.length(key_wrap.c.wrapped) > 0
+    )
 
 
 class Inspecting(Section):
@@ -53,6 +61,30 @@ class Inspecting(Section):
         ))  # fmt: skip
         shared = exists().where(and_(body_share.c.tenant == body.c.tenant, body_share.c.body_id == body.c.body_id))
         return self._every(BODY, BODY.select.where(body.c.state == "live", ~named, ~rendered, ~shared))
+
+    def without_wrap(self) -> Iterator[VersionRow | ViewRow]:
+        """Living, sealed, and not among those whose key a group is known to hold: a shredding would not move them."""
+        yield from self._every(VERSION, VERSION.select.where(
+            object_version.c.state == "live", object_version.c.manifest_id != "",
+            ~_wrapped(object_version.c.tenant, object_version.c.version_id),
+        ))  # fmt: skip
+        yield from self._every(VIEW, VIEW.select.where(
+            view.c.state == "ready", ~_wrapped(view.c.tenant, view.c.view_id)
+        ))  # fmt: skip
+
+    def restore_wrap(self, row: KeyWrapRow) -> bool:
+        """Where there is none, or an empty one, and the group still holds keys; whether that was so."""
+        with self._database.write() as connection:
+            group = self._within(connection, GROUP, _GROUP, group_id=row.group_id)
+            if group is None or group.state == "erased" or (group.dataset_id, group.key_class) != (
+                row.dataset_id, row.key_class
+            ):  # fmt: skip
+                return False
+            known = self._within(connection, KEY_WRAP, _WRAP, subject=row.subject)
+            if known is not None and known.wrapped:
+                return False
+            (self._insert if known is None else self._replace)(connection, KEY_WRAP, row)
+        return True
 
     def keys_without_latest(self) -> Iterator[tuple[str, str]]:
         """(dataset id, key) that have living versions and none that is the latest."""

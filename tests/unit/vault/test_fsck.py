@@ -83,6 +83,13 @@ def lose_jobs(zone: Zone) -> None:
     zone.world.sql("delete from job")
 
 
+def lose_wraps(zone: Zone) -> None:
+    row = zone.world.version("a.csv", "open-data")
+    zone.world.sql("delete from key_wrap where subject = ?", row.version_id)
+    (view,) = zone.world.rows("select view_id from view where state = 'ready' limit 1")
+    zone.world.sql("update key_wrap set wrapped = x'' where subject = ?", view[0])
+
+
 DAMAGE: list[tuple[str, Callable[[Zone], object], list[str], list[str]]] = [
     ("a body is gone", lambda zone: body_path(zone).unlink(), ["body.missing"], ["body.missing"]),
     ("a body is short", truncate, ["body.length"], ["body.length"]),
@@ -95,6 +102,7 @@ DAMAGE: list[tuple[str, Callable[[Zone], object], list[str], list[str]]] = [
     ("something nobody wrote", stray, ["store.unnamed"], []),
     ("a record is gone", lambda zone: dataset_record(zone).unlink(), ["record.missing"], []),
     ("a record is edited", lambda zone: flip(dataset_record(zone)), ["record.edited"], []),
+    ("nobody knows whose key a group holds", lose_wraps, ["wrap.missing"], []),
     ("a job is lost", lose_jobs,
      ["view.not-queued"], []),
     ("a dataset is behind its ledger", lambda zone: zone.world.sql("update dataset set sequence = 1"),
@@ -110,6 +118,18 @@ def test_each_damage_has_its_name(
     assert codes(checked(zone)) == named
     assert codes(checked(zone, repair=True)) == left
     assert codes(checked(zone)) == left
+
+
+def test_a_wrap_comes_from_the_manifest_that_the_catalog_pinned(zone: Zone) -> None:
+    row = zone.world.version("a.csv", "open-data")
+    before = zone.world.catalog.find_wrap(row.version_id)
+    lose_wraps(zone)
+    kept = manifest_path(zone).read_bytes()
+    flip(manifest_path(zone))
+    assert codes(checked(zone, repair=True)) == ["manifest.hash", "wrap.missing"]
+    manifest_path(zone).write_bytes(kept)
+    assert codes(checked(zone, repair=True)) == []
+    assert zone.world.catalog.find_wrap(row.version_id) == before
 
 
 def test_only_a_deep_look_sees_a_bit_that_was_flipped(zone: Zone) -> None:

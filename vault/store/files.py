@@ -113,11 +113,18 @@ class FileReader:
         self._key = key
         self._descriptor = -1
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            self.size = os.fstat(self._descriptor).st_size
+            # Not blocking: a pipe that somebody put here would be opened until somebody writes to it.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            status = os.fstat(self._descriptor)
         except OSError as error:
             self.close()
+            if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link, a socket: of this key alone, the store is well
+                raise Malformed("store.not-a-file", key) from error
             _raise(error, key)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise Malformed("store.not-a-file", key)
+        self.size = status.st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
         buffer = bytearray(length)

@@ -391,9 +391,7 @@ NAMING = [
 
 
 @pytest.mark.parametrize("condition", NAMING)
-def test_a_condition_on_what_somebody_else_wrote_tells_nothing(
-    world: GatewayWorld, condition: WriteCondition
-) -> None:
+def test_a_condition_on_what_somebody_else_wrote_tells_nothing(world: GatewayWorld, condition: WriteCondition) -> None:
     """A steward may replace what it may not read. Were a guess of the ETag answered, it would confirm content."""
     world.put("a.csv", CSV)
     other = world.person("eve", "stewardship", "steward")
@@ -413,9 +411,7 @@ def test_a_condition_on_what_somebody_else_wrote_tells_nothing(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("version_id", [None, "null"])
-def test_nor_does_a_conditional_delete(
-    world: GatewayWorld, condition: DeleteCondition, version_id: str | None
-) -> None:
+def test_nor_does_a_conditional_delete(world: GatewayWorld, condition: DeleteCondition, version_id: str | None) -> None:
     world.put("a.csv", CSV)
     other = world.person("eve", "stewardship", "steward")
     before = visible(world)

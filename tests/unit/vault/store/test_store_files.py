@@ -59,8 +59,24 @@ def test_a_link_in_the_store_is_not_followed(root: Path, tmp_path: Path) -> None
     (tmp_path / "secret").write_bytes(b"of another")
     (root / "b").mkdir()
     (root / "b/link").symlink_to(tmp_path / "secret")
-    with pytest.raises(Unavailable):
+    with pytest.raises(Malformed, match=r"store\.not-a-file"):
         FileStore(root).open_read("b/link")
+
+
+def test_what_is_no_file_holds_no_reader_up(root: Path) -> None:
+    """A pipe in an object's place would be opened for ever: the reader's thread, the sweeper, a rebuild."""
+    (root / "b").mkdir()
+    os.mkfifo(root / "b/pipe")
+    (root / "b/directory").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    opening = "import sys; from pathlib import Path; from vault.store.files import FileStore as Store;"
+    opening += "Store(Path(sys.argv[1])).open_read('b/pipe')"
+    command = [sys.executable, "-c", opening, str(root)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    assert "store.not-a-file" in done.stderr
+    with pytest.raises(Malformed, match=r"store\.not-a-file"):
+        FileStore(root).open_read("b/directory")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_an_object_deleted_while_it_is_read_is_read_to_its_end(root: Path) -> None:

@@ -22,6 +22,7 @@ class KeyHolder:
     group_id: str = field(default_factory=lambda: secrets.token_hex(16))
     unwraps: list[tuple[str, str]] = field(default_factory=list)
     refuse: str | None = None
+    ended: set[str] = field(default_factory=set)
 
     def generate(self, scope: KeyScope, subject: str, upload_id: str | None = None) -> GeneratedKey:
         key = SecretBytes(secrets.token_bytes(32))
@@ -44,7 +45,12 @@ class KeyHolder:
         return ManifestKeys(keys, WrappedKey(self.group_id, scope.key_class, again))
 
     def unwrap_upload(self, scope: KeyScope, subject: str, upload_id: str, upload_wrapped: bytes) -> bytes:
+        if upload_id in self.ended:
+            raise Refused("broker.upload")
         return self._unwrap(scope, upload_id, upload_wrapped, "upload")
+
+    def end_upload(self, scope: KeyScope, subject: str, upload_id: str) -> None:
+        self.ended.add(upload_id)
 
     def builder_unwrap(self, scope: KeyScope, subject: str, wrapped: WrappedKey, job_id: str, fence: int) -> bytes:
         return self._unwrap(scope, subject, wrapped.wrapped, "builder")

@@ -115,6 +115,10 @@ class BrokerClient:
         }
         return wire.attested_in(self._call("attest", arguments))
 
+    def end_upload(self, scope: KeyScope, subject: str, upload_id: str) -> None:
+        arguments = {"scope": wire.scope_out(scope), "subject": subject, "upload_id": upload_id}
+        self._call("end_upload", arguments)
+
     def revoke_session(self, session_id: str) -> None:
         self._call("revoke_session", {"session_id": session_id})
 

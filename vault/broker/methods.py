@@ -68,6 +68,12 @@ def _unwrap_upload(broker: KeyBroker, given: Arguments) -> Any:
     return encode_bytes(key)
 
 
+def _end_upload(broker: KeyBroker, given: Arguments) -> Any:
+    scope, subject, upload_id = wire.fields(given, "scope", "subject", "upload_id")
+    broker.end_upload(wire.scope_in(scope), wire.text(subject), wire.text(upload_id))
+    return None
+
+
 def _builder_unwrap(broker: KeyBroker, given: Arguments) -> Any:
     scope, subject, wrapped, job_id, fence = wire.fields(given, "scope", "subject", "wrapped", "job_id", "fence")
     key = broker.builder_unwrap(
@@ -144,6 +150,7 @@ _METHODS: dict[str, Method] = {
     "unwrap": _unwrap,
     "manifest_keys": _manifest_keys,
     "unwrap_upload": _unwrap_upload,
+    "end_upload": _end_upload,
     "builder_unwrap": _builder_unwrap,
     "pseudonym_key": _pseudonym_key,
     "challenge": _challenge,
@@ -159,8 +166,7 @@ _ALLOWED: dict[Role, frozenset[str]] = {
     Role.FRONT: frozenset(
         {
             "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order",
-            "key_approve", "key_cancel", "key_location",
-            "revoke_session",
+            "key_approve", "key_cancel", "key_location", "revoke_session", "end_upload",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),

@@ -3,6 +3,7 @@
 This class knows no socket; `vault.broker.server` puts it behind one, tests and fakes use it in process.
 """
 
+import hashlib
 import logging
 import re
 import secrets
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import rfc8785
 
 from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.claims import Refusal, refuse, refuse_weaker
@@ -36,6 +39,7 @@ MAX_SCOPE = 256
 MAX_MANIFESTS = 4
 _VERSION_ID = re.compile(r"[0-9a-f]{32}")
 _GROUP_ID_BYTES = 16
+_ENDED_UPLOAD = "upload"
 _log = logging.getLogger("demesne.broker")
 
 
@@ -143,6 +147,8 @@ class Broker:
                 raise Refused("broker.upload", f"the upload is {row.state}")
             if (row.dataset_id, row.upload_id, row.version_id) != (scope.dataset_id, upload_id, subject):
                 raise Refused("broker.upload", "the upload is of another version")
+            if self._parts.marks.has(_ENDED_UPLOAD, _upload_mark(scope, subject, upload_id)):
+                raise Refused("broker.upload", "it was aborted")
             if self._catalog.version(scope.dataset_id, subject) is not None:
                 # Completed: whoever kept the wrap and set the row to `open` again would open raw data with it.
                 raise Refused("broker.upload", "its version is there already")
@@ -150,6 +156,12 @@ class Broker:
                 upload_wrapped[:_GROUP_ID_BYTES].hex(), scope.key_class, upload_wrapped[_GROUP_ID_BYTES:]
             )
             return self._ring.unwrap(scope, f"{subject}:{upload_id}", wrapped)
+
+    def end_upload(self, scope: KeyScope, subject: str, upload_id: str) -> None:
+        """Of an upload that is about to be aborted: for good, whatever its row is made to say afterwards."""
+        with self._recording("end_upload", scope, subject):
+            self._checks.check_place(scope)
+            self._parts.marks.put(_ENDED_UPLOAD, _upload_mark(scope, subject, upload_id))
 
     def builder_unwrap(
         self, scope: KeyScope, subject: str, wrapped: WrappedKey, job_id: str, fence: int
@@ -327,6 +339,12 @@ class Broker:
             self._parts.record(entry)
         except VaultError as error:
             _log.error("refusal %s of %s could not be recorded: %s", refusal.reason, method, error.reason)
+
+
+def _upload_mark(scope: KeyScope, subject: str, upload_id: str) -> str:
+    """What a mark can be called after names of others' making."""
+    named = rfc8785.dumps([scope.tenant, scope.zone, scope.dataset_id, subject, upload_id])
+    return hashlib.sha256(named).hexdigest()
 
 
 def _key_office(parts: BrokerParts, ring: KeyRing) -> tuple[Execution, Administration]:

@@ -2,7 +2,7 @@
 
     <directory>/marks/<kind>-<name>
 
-`ended` for orders about keys that were cancelled, `revoked` for sessions.
+`ended` for orders about keys that were cancelled, `revoked` for sessions, `upload` (by a hash) for aborted uploads.
 """
 
 import re

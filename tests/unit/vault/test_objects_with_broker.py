@@ -1,6 +1,7 @@
 """Vault, catalog and broker together, all real: what the catalog writes is what the broker's checks read."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.fakes.store import MemoryStore
 from tests.fakes.vault_world import FACTS, RECORD, RUN, WRITER, new_catalog
 from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.sample import sample_evidence
+from vault.catalog.mapping import UPLOAD
 from vault.catalog.rows import SessionRow, VersionRow, ViewRow
 from vault.catalog.versions import NewView
 from vault.errors import Refused
@@ -62,6 +64,27 @@ def test_an_attested_session_reads_raw_until_it_is_revoked(together: Together) -
     together.catalog.revoke_session(session.session_id)
     with pytest.raises(Refused):
         together.read(row, session.session_id)
+
+
+def test_an_aborted_upload_set_open_again_by_sql_with_the_wrap_that_was_kept_opens_nothing(
+    together: Together, tmp_path: Path
+) -> None:
+    upload = together.vault.begin_upload(
+        together.dataset, "k", "raw", "text/csv", {}, principal_id=WRITER, run_id=RUN
+    )
+    kept = upload.upload_wrapped
+    together.vault.abort_upload(upload)
+    gone = together.catalog.find_upload(upload.dataset_id, upload.upload_id)
+    assert gone is not None
+    assert (gone.state, gone.upload_wrapped) == ("aborted", b"")
+    again = replace(gone, state="open", upload_wrapped=kept)  # sealed with the key that front workers hold
+    with together.catalog._database.write() as connection:
+        together.catalog._replace(connection, UPLOAD, again)
+    opened = together.world.opened()
+    scope = together.vault._scope(upload.dataset_id, "raw")
+    with pytest.raises(Refused, match=r"broker\.upload"):
+        together.broker.unwrap_upload(scope, upload.version_id, upload.upload_id, kept)
+    assert together.world.opened() == opened
 
 
 SESSION_EDITS = {

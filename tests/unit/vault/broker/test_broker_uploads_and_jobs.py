@@ -52,6 +52,25 @@ def test_finished_upload_opens_nothing(world: BrokerWorld, version: str, state: 
     assert [record["reason"] for record in world.refusals] == ["broker.upload"]
 
 
+def test_aborted_upload_opens_nothing_though_its_row_says_open_again(world: BrokerWorld, version: str) -> None:
+    """Who kept the wrap and writes rows: the broker has a mark of its own, also after it started anew."""
+    wrapped = upload(world, version)
+    other = world.generate("0" * 32, upload_id="up-2").upload_wrapped
+    assert other is not None
+    dataset_id = world.dataset.dataset_id
+    world.catalog.uploads[dataset_id, "up-2"] = FakeUpload("up-2", dataset_id, "0" * 32)
+    opened = world.opened()
+    world.broker.end_upload(world.scope(), version, UPLOAD)
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"broker\.upload"):
+            world.broker.unwrap_upload(world.scope(), version, UPLOAD, wrapped)
+        world.restarted()
+    assert world.opened() == opened
+    assert world.broker.unwrap_upload(world.scope(), "0" * 32, "up-2", other)
+    with pytest.raises(Refused, match=r"broker\.place"):
+        world.broker.end_upload(world.scope(zone="fr"), "0" * 32, "up-2")
+
+
 def test_upload_opens_no_other_version_and_no_manifest_wrap(world: BrokerWorld, version: str) -> None:
     wrapped = upload(world, version)
     with pytest.raises(Refused, match=r"broker\.upload"):

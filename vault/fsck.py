@@ -113,8 +113,8 @@ class Fsck:
                 yield Finding("version.manifest", row.version_id)
 
     def _wraps(self) -> Iterator[Finding]:
-        """A shredding moves the survivors that `key_wrap` names. Who is not among them would be lost with the erased; the
-        manifest's header, under its pinned hash, has the wrap that is missing."""
+        """A shredding moves the survivors that `key_wrap` names. Who is not among them would be lost with the erased;
+        the manifest's header, under its pinned hash, has the wrap that is missing."""
         for row in list(self._catalog.without_wrap()):
             found = self._wrap_of(row) if self._repair else None
             subject = row.view_id if isinstance(row, ViewRow) else row.version_id

@@ -23,7 +23,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from vault.errors import Conflict, Malformed, Unavailable
 
@@ -139,8 +141,21 @@ def _must_be_empty(places: Places) -> None:
     for path in (places.ledger / "checkpoint", places.graph):
         if path.exists():
             raise Conflict("restore.not-empty", str(path))
-    if places.catalog_url.startswith("sqlite") and _sqlite_path(places.catalog_url).exists():
+    if not places.catalog_url.startswith("sqlite"):
+        _must_have_no_tables(places.catalog_url)
+    elif _sqlite_path(places.catalog_url).exists():
         raise Conflict("restore.not-empty", str(_sqlite_path(places.catalog_url)))
+
+
+def _must_have_no_tables(url: str) -> None:
+    """pg_restore would stop half way, after everything else was put back."""
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    try:
+        tables = inspect(engine).get_table_names()
+    except SQLAlchemyError as error:
+        raise Unavailable("backup.catalog", str(error).splitlines()[0]) from error
+    if tables:
+        raise Conflict("restore.not-empty", f"the database has {len(tables)} tables")
 
 
 def _ledger(source: Path, target: Path) -> None:

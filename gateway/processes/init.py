@@ -8,6 +8,7 @@ import secrets
 from gateway.identity.static_key import read_static_key
 from gateway.identity.tokens import static_secret
 from gateway.processes.providers import SETTING_UP_SECONDS, initialise_providers, open_providers
+from gateway.processes.waiting import when_up
 from gateway.processes.zone import initialise_store, now_ms, private_directory
 from gateway.settings import Settings
 from vault.catalog.catalog import Catalog
@@ -38,7 +39,7 @@ def run_init(settings: Settings) -> int:
     providers = open_providers(settings, seconds=SETTING_UP_SECONDS)
     zone_secrets = ZoneSecrets(settings.zone_dir / "keys", providers[KeyClass.RAW])
     signer = ZoneSigner.load_or_create(settings.signing_key_path)
-    initialise_store(settings)
+    when_up(lambda: initialise_store(settings), "the store")
     database = Database(settings.catalog_location)
     database.upgrade()
     catalog = Catalog(database, RowSeal(zone_secrets.derived("catalog-mac")), now_ms, tenant=settings.tenant)

@@ -34,6 +34,7 @@ from gateway.cli.zones import DevOptions, DevZones
 ROOT = Path(__file__).parents[1]
 NAMES = ROOT / "tests" / "conformance" / "s3_tests.txt"
 CORE, UNDISPUTED = 269, 249
+TENANT = "main"
 # What the suite's own requirements name and these tests import; tox and gevent are for its other runners.
 REQUIREMENTS = ("boto3", "munch", "requests", "httplib2", "lxml", "isodate", "pytz", "PyYAML", "pytest")
 
@@ -121,8 +122,8 @@ def write_config(path: Path, ready: Mapping[str, Any]) -> None:
     for section, keys in users.items():
         config[section] = {
             "access_key": keys["access_key_id"], "secret_key": keys["secret_access_key"],
-            "display_name": section, "user_id": section, "email": "suite@example.org",
-            "api_name": ready["region"], "tenant": "main",
+            "display_name": TENANT, "user_id": TENANT, "email": "suite@example.org",  # the owner of all it makes
+            "api_name": ready["region"], "tenant": TENANT,
         }  # fmt: skip
     for section in ("iam", "iam root", "iam alt root"):
         config[section] = {

@@ -331,4 +331,4 @@ def _is_own_rendering(admission: Admission, version: VersionRow) -> bool:
 
 
 def _listed(version: VersionRow, row: Row) -> ListedObject:
-    return ListedObject(version.key, row.size, row.etag, modified(row), "", kept_checksums(row))
+    return ListedObject(version.key, row.size, row.etag, modified(row), kept_checksums(row))

@@ -7,6 +7,7 @@ without it, because `choose` takes a Call and a Call holds a VerifiedRequest.
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import BadRequest
+from gateway.s3.acl import get_bucket_acl, get_object_acl, put_bucket_acl, put_object_acl
 from gateway.s3.bucket import create_bucket, delete_bucket, get_bucket_location, head_bucket
 from gateway.s3.bucket_versioning import get_bucket_versioning, put_bucket_versioning
 from gateway.s3.call import Call
@@ -45,11 +46,15 @@ _TABLE: dict[tuple[str, str, frozenset[str]], Action] = {
     ("bucket", "GET", frozenset(("versions",))): list_object_versions,
     ("bucket", "GET", frozenset(("versioning",))): get_bucket_versioning,
     ("bucket", "PUT", frozenset(("versioning",))): put_bucket_versioning,
+    ("bucket", "GET", frozenset(("acl",))): get_bucket_acl,
+    ("bucket", "PUT", frozenset(("acl",))): put_bucket_acl,
     ("bucket", "POST", frozenset(("delete",))): delete_objects,
     ("object", "GET", frozenset()): get_object,
     ("object", "HEAD", frozenset()): head_object,
     ("object", "PUT", frozenset()): put_object,
     ("object", "DELETE", frozenset()): delete_object,
+    ("object", "GET", frozenset(("acl",))): get_object_acl,
+    ("object", "PUT", frozenset(("acl",))): put_object_acl,
     ("object", "GET", frozenset(("attributes",))): get_object_attributes,
     ("object", "GET", frozenset(("tagging",))): get_object_tagging,
     ("object", "PUT", frozenset(("tagging",))): put_object_tagging,
@@ -62,7 +67,7 @@ _TABLE: dict[tuple[str, str, frozenset[str]], Action] = {
 }
 # The same request with x-amz-copy-source is another operation.
 _COPIES: dict[Action, Action] = {put_object: copy_object, upload_part: upload_part_copy}
-_VERSIONED_WRITES = frozenset((delete_object, put_object_tagging, delete_object_tagging))
+_VERSIONED_WRITES = frozenset((delete_object, put_object_acl, put_object_tagging, delete_object_tagging))
 _SELECTORS = {"service": SUBRESOURCES, "bucket": SUBRESOURCES | {"list-type"}, "object": SUBRESOURCES}
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 

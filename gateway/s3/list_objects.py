@@ -119,7 +119,8 @@ async def _reply(call: Call, page: _Page, listing: Listing, lines: list[str], *,
     lines.append(xml.element("IsTruncated", listing.truncated))
     if page.encode:
         lines.append(xml.element("EncodingType", "url"))
-    lines += [_contents(page, item, with_owner) for item in listing.objects]
+    owner = owner_line(call.principal.tenant) if with_owner else ""
+    lines += [_contents(page, item, owner) for item in listing.objects]
     lines += [
         f"<CommonPrefixes>{xml.element('Prefix', page.spell(prefix))}</CommonPrefixes>"
         for prefix in listing.common_prefixes
@@ -128,17 +129,18 @@ async def _reply(call: Call, page: _Page, listing: Listing, lines: list[str], *,
     await call.answer.reply_xml(xml.document("ListBucketResult", "".join(lines)), headers)
 
 
-def _contents(page: _Page, item: ListedObject, with_owner: bool) -> str:
+def _contents(page: _Page, item: ListedObject, owner: str) -> str:
     return (
         f"<Contents>{xml.element('Key', page.spell(item.key))}"
         f"<LastModified>{iso_time(item.last_modified)}</LastModified>"
         f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum_names(item.checksums)}<Size>{item.size}</Size>"
-        f"<StorageClass>STANDARD</StorageClass>{owner_line(item.owner) if with_owner else ''}</Contents>"
+        f"<StorageClass>STANDARD</StorageClass>{owner}</Contents>"
     )
 
 
-def owner_line(owner: str) -> str:
-    return f"<Owner>{xml.element('ID', owner)}{xml.element('DisplayName', owner)}</Owner>"
+def owner_line(tenant: str) -> str:
+    """The tenant is the only owner there is; which of its people wrote an object is not a listing's to tell."""
+    return f"<Owner>{xml.element('ID', tenant)}{xml.element('DisplayName', tenant)}</Owner>"
 
 
 def checksum_names(checksums: Checksums) -> str:

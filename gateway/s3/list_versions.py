@@ -34,7 +34,8 @@ async def list_object_versions(call: Call) -> None:
     lines.append(xml.element("IsTruncated", listing.truncated))
     if encode:
         lines.append(xml.element("EncodingType", "url"))
-    lines += [_line(item, encode) for item in listing.versions]
+    owner = owner_line(call.principal.tenant)
+    lines += [_line(item, encode, owner) for item in listing.versions]
     lines += [
         f"<CommonPrefixes>{xml.element('Prefix', spelled(group, encode))}</CommonPrefixes>"
         for group in listing.common_prefixes
@@ -61,7 +62,7 @@ async def _list(
     )
 
 
-def _line(item: ListedVersion, encode: bool) -> str:
+def _line(item: ListedVersion, encode: bool, owner: str) -> str:
     inner = (
         xml.element("Key", spelled(item.key, encode))
         + xml.element("VersionId", item.version_id)
@@ -69,6 +70,6 @@ def _line(item: ListedVersion, encode: bool) -> str:
         + xml.element("LastModified", iso_time(item.last_modified))
     )
     if item.delete_marker:
-        return f"<DeleteMarker>{inner}{owner_line(item.owner)}</DeleteMarker>"
+        return f"<DeleteMarker>{inner}{owner}</DeleteMarker>"
     inner += f"<ETag>&quot;{xml.escape(item.etag)}&quot;</ETag>{checksum_names(item.checksums)}<Size>{item.size}</Size>"
-    return f"<Version>{inner}<StorageClass>STANDARD</StorageClass>{owner_line(item.owner)}</Version>"
+    return f"<Version>{inner}<StorageClass>STANDARD</StorageClass>{owner}</Version>"

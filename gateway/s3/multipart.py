@@ -59,8 +59,10 @@ async def complete_multipart_upload(call: Call) -> None:
     parts = [_part(item) for item in root.all("Part")]
     if not 1 <= len(parts) <= MAX_PARTS:
         raise xml.malformed(f"1 to {MAX_PARTS} Part elements")
-    if any(after.number <= before.number for before, after in itertools.pairwise(parts)):
+    if any(after.number < before.number for before, after in itertools.pairwise(parts)):
         raise BadRequest("InvalidPartOrder", "the list of parts was not in ascending order")
+    # A client that re-sent a part may name both; the later line stands, and its ETag is held against what is stored.
+    parts = list({part.number: part for part in parts}.values())
     written = await call.face.guard.complete_upload(
         call.principal, call.object_ref, upload_id, parts, write_condition(call.head), call.request_id,
         checksums=completion_checksums(call), size=_object_size(call),

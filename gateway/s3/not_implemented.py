@@ -23,7 +23,7 @@ SUBRESOURCES: Final = frozenset(
 )  # fmt: skip
 
 _WRITE_PARAMETERS = frozenset(
-    ("x-id", "uploadId", "partNumber", "uploads", "delete", "versionId", "tagging", "versioning")
+    ("x-id", "uploadId", "partNumber", "uploads", "delete", "versionId", "tagging", "versioning", "acl")
 )
 _WRITE_HEADERS = re.compile(
     r"x-amz-(meta-.*|checksum-(crc32|crc32c|crc64nvme|sha1|sha256|algorithm|type)|content-sha256|date|security-token"
@@ -74,13 +74,13 @@ def check_write(call: Call, *, copies: bool = False, deletes: bool = False) -> N
             raise refuse(f"the query parameter '{name[:64]}' on a write")
     for name in call.amz_names():
         if name.startswith("x-amz-grant-"):
-            raise _no_acl()
+            raise refuse_acl()
         known = _WRITE_HEADERS.fullmatch(name)
         if not (known or (copies and _COPY_HEADERS.fullmatch(name)) or (deletes and _DELETE_HEADERS.fullmatch(name))):
             raise refuse(f"the header {name[:64]}")
     acl = call.amz("x-amz-acl")
     if acl not in _PRIVATE_ACLS and not (call.face.ignores_acls and acl in _CANNED_ACLS):
-        raise _no_acl()
+        raise refuse_acl()
     if call.amz("x-amz-server-side-encryption") not in (None, "AES256"):
         raise refuse("another encryption than the sealing every object has")
     if (call.amz("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":  # rclone sends false
@@ -89,7 +89,8 @@ def check_write(call: Call, *, copies: bool = False, deletes: bool = False) -> N
         raise BadRequest("InvalidStorageClass", "the only storage class is STANDARD")
 
 
-def _no_acl() -> BadRequest:
+def refuse_acl() -> BadRequest:
+    """Whoever asks for a public or shared object must hear that it is not."""
     return BadRequest(
         "AccessControlListNotSupported", "the bucket does not allow ACLs; the doctrine alone decides who may read"
     )

@@ -100,7 +100,6 @@ class ListedVersion:
     size: int
     etag: str
     last_modified: int
-    owner: str = ""
     checksums: Checksums = NO_CHECKSUMS
 
 
@@ -152,7 +151,6 @@ class ListedObject:
     size: int
     etag: str
     last_modified: int
-    owner: str = ""
     checksums: Checksums = NO_CHECKSUMS
 
 

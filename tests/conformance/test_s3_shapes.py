@@ -98,6 +98,12 @@ def test_every_operation_answers_what_botocore_reads(served: Served) -> None:
     s3.put_object_tagging(Bucket="shapes", Key="a +ü", Tagging={"TagSet": [{"Key": "b", "Value": "2"}]})
     assert s3.get_object_tagging(Bucket="shapes", Key="a +ü")["TagSet"] == [{"Key": "b", "Value": "2"}]
     s3.delete_object_tagging(Bucket="shapes", Key="a +ü")
+    for acl in (s3.get_bucket_acl(Bucket="shapes"), s3.get_object_acl(Bucket="shapes", Key="a +ü")):
+        grantee = {"ID": "acme", "DisplayName": "acme", "Type": "CanonicalUser"}
+        assert acl["Grants"] == [{"Grantee": grantee, "Permission": "FULL_CONTROL"}]
+        own = {"Owner": acl["Owner"], "Grants": acl["Grants"]}
+        s3.put_bucket_acl(Bucket="shapes", AccessControlPolicy=own)
+        s3.put_object_acl(Bucket="shapes", Key="a +ü", AccessControlPolicy=own)
 
     copied = s3.copy_object(
         Bucket="shapes", Key="copy", CopySource={"Bucket": "shapes", "Key": "a +ü", "VersionId": put["VersionId"]}
@@ -139,8 +145,8 @@ def test_every_operation_answers_what_botocore_reads(served: Served) -> None:
     assert [item["Key"] for item in versions["Versions"]] == ["a +ü", "copy", "parts"]
     assert [item["VersionId"] for item in versions["DeleteMarkers"]] == [gone["VersionId"]]
     assert versions["Versions"][0]["ChecksumAlgorithm"] == ["SHA256"]
-    assert s3.list_objects(Bucket="shapes")["Contents"][0]["Owner"]["ID"] == "owner"
-    assert s3.list_objects_v2(Bucket="shapes", FetchOwner=True)["Contents"][0]["Owner"]["ID"] == "owner"
+    assert s3.list_objects(Bucket="shapes")["Contents"][0]["Owner"]["ID"] == "acme"
+    assert s3.list_objects_v2(Bucket="shapes", FetchOwner=True)["Contents"][0]["Owner"]["ID"] == "acme"
     marked = s3.delete_objects(Bucket="shapes", Delete={"Objects": [{"Key": "a +ü"}, {"Key": "x" * 2000}]})
     assert marked["Deleted"][0]["DeleteMarkerVersionId"]
     assert marked["Errors"][0]["Code"] == "KeyTooLongError"

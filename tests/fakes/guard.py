@@ -185,7 +185,7 @@ class FakeGuard:
     ) -> str:
         bucket = self.datasets.setdefault((tenant, dataset), Bucket())
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        self._add(bucket, key, Version(body, etag, content_type, {}, self.clock(), "owner"))
+        self._add(bucket, key, Version(body, etag, content_type, {}, self.clock()))
         return etag
 
     def keys(self, dataset: str, tenant: str = "acme") -> list[str]:
@@ -264,7 +264,7 @@ class FakeGuard:
         def finish(body: bytes, checksums: Checksums) -> Written:
             etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
             version = Version(
-                body, etag, content_type, dict(user_metadata), self.clock(), "owner",
+                body, etag, content_type, dict(user_metadata), self.clock(),
                 tags=dict(tags or {}), checksums=checksums,
             )  # fmt: skip
             return self._commit(ref, version, condition)
@@ -290,7 +290,7 @@ class FakeGuard:
                     raise NotFound("NoSuchKey", "the specified key does not exist")
                 bucket.remove(ref.key, "null")
                 return Deleted(delete_marker=False)
-            marker = self._add(bucket, ref.key, Version(b"", "", "", {}, self.clock(), "owner", marker=True))
+            marker = self._add(bucket, ref.key, Version(b"", "", "", {}, self.clock(), marker=True))
             return Deleted(delete_marker=True, version_id=marker.version_id)
 
     # Copies.
@@ -330,7 +330,6 @@ class FakeGuard:
             content_type if user_metadata is not None and content_type else found.content_type,
             dict(found.user_metadata if user_metadata is None else user_metadata),
             self.clock(),
-            "owner",
             tags=dict(found.tags if tags is None else tags),
             checksums=checksums,
         )
@@ -427,7 +426,7 @@ class FakeGuard:
     def _listed_version(self, bucket: Bucket, key: str, version: Version) -> ListedVersion:
         return ListedVersion(
             key, version.version_id, version is bucket.latest(key), version.marker, len(version.body), version.etag,
-            version.last_modified, version.owner, version.checksums,
+            version.last_modified, version.checksums,
         )  # fmt: skip
 
     async def list_objects(
@@ -451,7 +450,7 @@ class FakeGuard:
         page = lines[:limit]
         return Listing(
             tuple(
-                ListedObject(key, len(v.body), v.etag, v.last_modified, v.owner, v.checksums)
+                ListedObject(key, len(v.body), v.etag, v.last_modified, v.checksums)
                 for key, v in ((key, current[key]) for _, key in page if key is not None)
             ),
             tuple(line for line, key in page if key is None),
@@ -532,7 +531,7 @@ class FakeGuard:
             return answer
         body, etag, stored, found = upload.assemble(parts, checksums, size)
         version = Version(
-            body, etag, upload.content_type, upload.user_metadata, self.clock(), "owner",
+            body, etag, upload.content_type, upload.user_metadata, self.clock(),
             tags=upload.tags, checksums=found, parts=stored,
         )  # fmt: skip
         with self.effect():

@@ -21,7 +21,6 @@ class Version:
     content_type: str
     user_metadata: Mapping[str, str]
     last_modified: int
-    owner: str
     version_id: str = "null"
     sequence: int = 0
     marker: bool = False

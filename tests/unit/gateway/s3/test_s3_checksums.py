@@ -5,6 +5,7 @@ import base64
 import hashlib
 import zlib
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -188,3 +189,38 @@ def test_http_chunks_need_a_signed_hash(app: S3App, guard: FakeGuard) -> None:
     request.body = b"ro"
     assert asyncio.run(call(app, request)).code == "XAmzContentSHA256Mismatch"
     assert guard.body("claims", "k") == b"rows"
+
+
+def test_a_part_named_twice_counts_as_it_was_sent_last(app: S3App, guard: FakeGuard) -> None:
+    """Two attempts at one part, both reported: the later line stands, if it is what is stored."""
+    guard.view = "open"
+    upload, _ = begin(app)
+    stale, kept = send(app, upload, 1, b"first", ""), send(app, upload, 1, b"again", "")
+    line = "<Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part>"
+    for order, code in (((kept, stale), "InvalidPart"), ((stale, kept), "")):
+        lines = "".join(line.format(part.headers["etag"]) for part in order)
+        body = f"<CompleteMultipartUpload>{lines}</CompleteMultipartUpload>".encode()
+        assert run(app, "POST", f"/claims/k?uploadId={upload}", body=body).code == code
+    assert guard.body("claims", "k") == b"again"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_checksum_signed_into_a_url_is_held(app: S3App, guard: FakeGuard, name: str) -> None:
+    value = quote(checksum_of(name, b"rows"), safe="")
+    path = f"/claims/k?x-amz-checksum-{name}={value}&x-amz-sdk-checksum-algorithm={name.upper()}"
+    assert run(app, "PUT", path, body=b"others", presign=60).code == "BadDigest"
+    assert guard.body("claims", "k") is None
+    answer = run(app, "PUT", path, body=b"rows", presign=60)
+    assert answer.headers[f"x-amz-checksum-{name}"] == checksum_of(name, b"rows")
+
+
+def test_a_url_signed_without_a_body_says_nothing_about_one(app: S3App, guard: FakeGuard) -> None:
+    """The JS SDK signs the CRC32 of no bytes into every PUT it presigns; a body that is there is not those."""
+    path = "/claims/k?x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32"
+    answer = run(app, "PUT", path, body=b"rows", presign=60)
+    assert (answer.status, "x-amz-checksum-crc32" in answer.headers) == (200, False)
+    assert guard.body("claims", "k") == b"rows"
+    empty = run(app, "PUT", path, presign=60)
+    assert (empty.status, empty.headers["x-amz-checksum-crc32"]) == (200, "AAAAAA==")
+    stated = [("x-amz-checksum-crc32", "AAAAAA==")]
+    assert run(app, "PUT", "/claims/k", body=b"rows", headers=stated).code == "BadDigest"

@@ -8,7 +8,7 @@ from gateway.s3.ports import WriteCondition
 from tests.fakes.guard import NOW, FakeGuard, FakeOpenRead
 from tests.fakes.object_model import Version
 
-OPENED = FakeOpenRead(FakeGuard(), Version(b"x", "abc", "text/plain", {}, NOW, ""), "open", "d")
+OPENED = FakeOpenRead(FakeGuard(), Version(b"x", "abc", "text/plain", {}, NOW), "open", "d")
 AT = "Mon, 21 Sep 2026 14:13:20 GMT"
 BEFORE = "Mon, 21 Sep 2026 14:13:19 GMT"
 AFTER = "Mon, 21 Sep 2026 14:13:21 GMT"

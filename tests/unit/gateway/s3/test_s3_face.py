@@ -30,7 +30,8 @@ IMPLEMENTED = {
     "DeleteObject", "DeleteObjects", "GetBucketLocation", "GetObject", "HeadBucket", "HeadObject", "ListBuckets",
     "ListMultipartUploads", "ListObjects", "ListObjectsV2", "ListParts", "PutObject", "UploadPart",
     "DeleteObjectTagging", "GetBucketVersioning", "GetObjectAttributes", "GetObjectTagging", "ListObjectVersions",
-    "PutBucketVersioning", "PutObjectTagging", "CopyObject", "UploadPartCopy",
+    "PutBucketVersioning", "PutObjectTagging", "CopyObject", "UploadPartCopy", "GetBucketAcl", "GetObjectAcl",
+    "PutBucketAcl", "PutObjectAcl",
 }  # fmt: skip
 MODEL = botocore.session.Session().get_service_model("s3")
 OTHER_ENDPOINTS = {"WriteGetObjectResponse", "ListDirectoryBuckets", "CreateSession"}
@@ -84,7 +85,8 @@ REFUSED_WRITES = {
     "grant": ({"x-amz-grant-read": "id=1"}, "", "AccessControlListNotSupported"),
     "storage class": ({"x-amz-storage-class": "GLACIER"}, "", "InvalidStorageClass"),
     "unknown subresource": ({}, "?newThing", "NotImplemented"),
-    "acl": ({}, "?acl", "NotImplemented"),
+    "acl of nothing": ({}, "?acl", "MalformedXML"),
+    "acl that is public": ({"x-amz-acl": "public-read"}, "?acl", "AccessControlListNotSupported"),
     "tagging": ({}, "?tagging", "MalformedXML"),
     "encryption": ({}, "?encryption", "NotImplemented"),
     "unknown checksum": ({"x-amz-checksum-sha512": "AAAA"}, "", "NotImplemented"),
@@ -274,8 +276,8 @@ def test_listing_echoes_and_encodes(app: S3App, guard: FakeGuard) -> None:
     assert "<Marker>%20</Marker>" in text
     assert "<MaxKeys>0</MaxKeys>" in run(app, "GET", "/claims?max-keys=0").body.decode()
     assert run(app, "GET", "/absent?max-keys=0").code == "NoSuchBucket"
-    owner = "<Owner>"
-    assert owner not in run(app, "GET", "/claims?list-type=2").body.decode()
+    owner = "<Owner><ID>acme</ID><DisplayName>acme</DisplayName></Owner>"
+    assert "<Owner>" not in run(app, "GET", "/claims?list-type=2").body.decode()
     assert owner in run(app, "GET", "/claims?list-type=2&fetch-owner=true").body.decode()
 
 

@@ -78,6 +78,14 @@ def test_a_delete_marker_says_what_it_is(app: S3App, guard: FakeGuard) -> None:
     assert run(app, "GET", "/claims/k").headers["x-amz-version-id"] == first
 
 
+def test_what_is_simply_absent_hides_behind_no_marker(app: S3App, guard: FakeGuard) -> None:
+    for method in ("GET", "HEAD"):
+        answer = run(app, method, "/claims/absent")
+        assert (answer.status, answer.headers["x-amz-delete-marker"]) == (404, "false")
+        nowhere = run(app, method, "/absent/absent")
+        assert (nowhere.status, "x-amz-delete-marker" in nowhere.headers) == (404, False)
+
+
 def test_deleting_one_version_is_for_good_and_repeats(app: S3App, guard: FakeGuard) -> None:
     guard.create("claims", versioning="enabled")
     first, second = (run(app, "PUT", "/claims/k", body=b).headers["x-amz-version-id"] for b in (b"1", b"2"))

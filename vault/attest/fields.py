@@ -36,6 +36,11 @@ class Fields:
         """The next `length` bytes as an unsigned big-endian integer (TPM structures)."""
         return int.from_bytes(self.take(length), "big")
 
+    @property
+    def remaining(self) -> int:
+        """How many bytes nobody took yet."""
+        return len(self._data) - self.at
+
     def rest(self) -> bytes:
         """Everything not taken yet."""
         return self.take(len(self._data) - self.at)

@@ -19,7 +19,10 @@ from vault.attest.fields import base64_field
 from vault.attest.nitro.document import MAX_DOCUMENT, parse_document
 from vault.attest.nitro.verify import ROOTS as AWS_ROOTS
 from vault.attest.nitro.verify import NitroPolicy, verify_nitro
+from vault.attest.nvidia.verify import KIND as NVIDIA
 from vault.attest.offline.contents import Presented, binary, bounded, ders, is_json
+from vault.attest.offline.devices import device_claims
+from vault.attest.offline.tokens import TOKENS
 from vault.attest.sample import verify_sample
 from vault.attest.snp.amd import amd_certificates
 from vault.attest.snp.evidence import parse_evidence as parse_snp
@@ -176,6 +179,16 @@ def _in_order(values: bytes, selection: tuple[int, ...]) -> dict[int, bytes]:
     return {index: values[32 * at : 32 * at + 32] for at, index in enumerate(selection)}
 
 
+def _nvidia(presented: Presented) -> Verdict:
+    """One device's claims, or those of all devices of a list."""
+    found = [claims.as_document() for claims in device_claims(presented)]
+    return Verdict(found[0] if len(found) == 1 else {"kind": NVIDIA, "devices": found})
+
+
+def _token(verifier: Callable[[Presented], Claims]) -> Callable[[Presented], Verdict]:
+    return lambda presented: _of(verifier(presented))
+
+
 KINDS: Mapping[str, Callable[[Presented], Verdict]] = {
     "sample": _sample,
     "snp": _snp,
@@ -185,4 +198,6 @@ KINDS: Mapping[str, Callable[[Presented], Verdict]] = {
     AZURE: _azure,
     "azure-vtpm-quote": _azure_quote,
     "tpm": _tpm,
+    NVIDIA: _nvidia,
+    **{name: _token(verifier) for name, verifier in TOKENS.items()},
 }

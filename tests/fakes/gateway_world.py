@@ -63,7 +63,7 @@ from vault.catalog.rows import DatasetRow, RunIoRow, SessionRow, VersionRow, Vie
 from vault.catalog.seal import RowSeal
 from vault.errors import Refused, Unavailable
 from vault.keys.local import LocalProvider
-from vault.keys.provider import KeyClass
+from vault.keys.provider import KeyClass, KeyProvider
 from vault.keys.signing import ZoneSigner, verify_signature
 from vault.keys.zone_secrets import ZoneSecrets
 from vault.objects import Vault
@@ -198,11 +198,12 @@ class GatewayWorld:
 
     def _keys(self, keys: Path, posture: str) -> None:
         LocalProvider.initialise(keys, "de")
+        connect = self._provider(keys)
         self.signer = self._signer()
         self.ledger = self._ledger()
         self.provider_calls: list[tuple[str, str]] = []
         providers = {
-            kind: CountingProvider(LocalProvider.connect(keys, kind), kind.value, self.provider_calls)
+            kind: CountingProvider(connect(kind), kind.value, self.provider_calls)
             for kind in KeyClass
         }
         self.provider_raw, self.provider_view = providers[KeyClass.RAW], providers[KeyClass.VIEW]
@@ -221,6 +222,10 @@ class GatewayWorld:
 
     def _clock(self) -> Clock:
         return Clock()
+
+    def _provider(self, keys: Path) -> Callable[[KeyClass], KeyProvider]:
+        """How datasets' epoch keys are reached; those of the zone's secrets stay in files."""
+        return lambda key_class: LocalProvider.connect(keys, key_class)
 
     def _signer(self) -> ZoneSigner:
         return ZoneSigner.generate()

@@ -59,7 +59,7 @@ class Acceptor:
         self._connections = connections
         self._room = room
         self._context = context
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], socket.socket] = {}  # the oldest first
         self._lingering: set[socket.socket] = set()
         self._open = True
         listening.setblocking(False)
@@ -88,12 +88,29 @@ class Acceptor:
                 self._pause()
                 return
             sock.setblocking(False)
-            if len(self._connections) + len(self._opening) >= self._room.limit and not self._room.evict():
+            if len(self._connections) + len(self._opening) >= self._room.limit and not self._make_room():
                 self._turn_away(sock)
                 continue
             task = self._loop.create_task(self._connect(sock))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening[task] = sock
+            task.add_done_callback(self._opened)
+
+    def _make_room(self) -> bool:
+        """Idle strangers go first, then the oldest handshake under way, then idle connections of known clients."""
+        if self._room.evict_stranger():
+            return True
+        if self._opening:
+            task = next(iter(self._opening))
+            task.cancel()
+            self._opened(task)
+            return True
+        return self._room.evict_known()
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        """Also of one that was cancelled before its first step."""
+        sock = self._opening.pop(task, None)
+        if sock is not None and (not task.done() or task.cancelled()):
+            sock.close()
 
     async def _connect(self, sock: socket.socket) -> None:
         try:
@@ -109,6 +126,7 @@ class Acceptor:
             sock.close()
 
     def _turn_away(self, sock: socket.socket) -> None:
+        self._room.turned_away += 1
         if self._context is not None or len(self._lingering) >= LINGERING:
             sock.close()
             return
@@ -125,7 +143,7 @@ class Acceptor:
 
     def _pause(self) -> None:
         """No descriptors: an idle connection gives up its own, and the rest of the queue waits in the kernel."""
-        self._room.evict()
+        self._make_room()
         self._loop.remove_reader(self._listening)
         self._loop.call_later(PAUSE_SECONDS, self._resume)
 

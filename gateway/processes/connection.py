@@ -79,14 +79,18 @@ class BoundedHeads(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= HEAD_LINES:
             raise ValueError("too many headers")  # the parser stops, and answers 400
+        if value.lower() != b"chunked" and name.lower() == b"transfer-encoding":
+            raise ValueError("a transfer coding that nobody undoes would be stored as data")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Raises ValueError, which ends the connection with 400, for targets and upgrades that nobody needs here:
         an absolute target names a host beside the signed one, and the bytes behind an upgrade are not HTTP."""
         self._head_is_here()
-        if not self.url.startswith(b"/") and self.url != b"*":
+        if b"#" in self.url or not (self.url.startswith(b"/") or self.url == b"*"):
             raise ValueError("the target is no path")
+        if self.parser.get_http_version() not in {"1.1", "1.0"}:
+            raise ValueError("not this version")
         if self.parser.should_upgrade():
             raise ValueError("no upgrade")
         if len(self.pipeline) >= PIPELINED:
@@ -133,7 +137,7 @@ class BoundedHeads(HttpToolsProtocol):
 
     def make_room(self) -> None:
         """Ends an idle connection."""
-        if self.transport.get_write_buffer_size():
+        if self.scheme == "https" or self.transport.get_write_buffer_size():  # a polite end would wait for its client
             self.transport.abort()
         else:
             self.transport.close()
@@ -141,7 +145,7 @@ class BoundedHeads(HttpToolsProtocol):
     def _owed(self) -> tuple[bool, int]:
         """Whether something of ours was not taken yet, and how much was, since the connection began."""
         buffered = self.transport.get_write_buffer_size()
-        if self._idle and not buffered:
+        if self._idle and not buffered and self.scheme == "http":  # sealed TLS records wait where no size tells of them
             return False, 0
         theirs = self.transport.get_extra_info("socket")
         if theirs is None or theirs.fileno() < 0:

@@ -242,7 +242,8 @@ async def _summarise_refusals(parts: Parts) -> None:
         for code, count in parts.refusals.take().items():
             _summarise(parts, "unauthenticated", code=code, count=count)
         for principal, count in parts.limit.take().items():
-            _summarise(parts, "limited", principal=principal, rule="limit.refusals", count=count)
+            who = parts.front.guard.recorder.principal(principal)
+            _summarise(parts, "limited", principal=who, rule="limit.refusals", count=count)
 
 
 def _summarise(parts: Parts, kind: str, **fields: str | int) -> None:

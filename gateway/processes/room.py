@@ -45,12 +45,17 @@ class Room:
         """Whether a head of `own` bytes so far is one too many."""
         return own > SMALL_HEAD and self.head_bytes > HEADS_BYTES
 
-    def evict(self) -> bool:
-        """End one idle connection. False: none is idle."""
-        for idle in (self._strangers, self._acquainted):
-            if idle:
-                connection, _ = idle.popitem(last=False)
-                connection.make_room()
-                return True
-        self.turned_away += 1
-        return False
+    def evict_stranger(self) -> bool:
+        """End the longest idle connection of somebody unknown. False: there is none."""
+        return self._evict(self._strangers)
+
+    def evict_known(self) -> bool:
+        """The same for who signed a request before."""
+        return self._evict(self._acquainted)
+
+    def _evict(self, idle: OrderedDict[Evictable, None]) -> bool:
+        if not idle:
+            return False
+        connection, _ = idle.popitem(last=False)
+        connection.make_room()
+        return True

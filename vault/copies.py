@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vault.broker.types import Grant
-from vault.catalog.rows import VersionRow
+from vault.catalog.rows import ManifestRow, VersionRow
 from vault.catalog.section import NewJob, new_id
 from vault.catalog.versions import NewView, Precondition
 from vault.envelope.manifest import open_manifest_under
 from vault.envelope.wrap import WrappedKey
-from vault.errors import Refused
+from vault.errors import Conflict, NotFound, Refused
 from vault.generations import Generations
 from vault.reading import check_manifest
 from vault.writing import Facts, Said, SealedVersion, Subject, new_manifest_name
@@ -55,7 +55,7 @@ class Copies(Generations):
         self, source: VersionRow, target_key: str, facts: Facts, changes: Changes, grant: Grant
     ) -> SealedVersion:
         pinned = self._pinned(source)
-        stored, wrapped = self._stored_manifest(source, pinned)
+        stored, wrapped = self._source_manifest(source, pinned)
         scope, version_id, name = self._scope(source.dataset_id, source.key_class), new_id(), new_manifest_name()
 
         def released(manifest_id: str) -> tuple[bytes, bytes, WrappedKey]:
@@ -80,6 +80,17 @@ class Copies(Generations):
             facts=facts, bodies=manifest.bodies, etag=manifest.etag, name=name, wrapped=new_wrap,
             manifest_key=lambda wanted: manifest_key if wanted == name.manifest_id else released(wanted)[1],
         )  # fmt: skip
+
+    def _source_manifest(self, source: VersionRow, pinned: ManifestRow) -> tuple[bytes, WrappedKey]:
+        """Of a source that was overwritten, deleted or tagged since its row was read, the manifest went with it:
+        nothing of ours is lost."""
+        try:
+            return self._stored_manifest(source, pinned)
+        except NotFound as error:
+            now = self.catalog.version(source.dataset_id, source.version_id)
+            if error.reason == "store.missing" and (now is None or now.generation != source.generation):
+                raise Conflict("copy.source-gone", source.version_id) from error
+            raise
 
     def _discard_name(self, sealed: SealedVersion) -> None:
         self.catalog.orphan_bodies([sealed.name.manifest_id])

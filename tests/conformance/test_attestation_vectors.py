@@ -1,123 +1,43 @@
-"""Real evidence of others: every entry of the manifest whose kind is verified here ends as the manifest expects.
+"""Real evidence of others: every entry of the manifest ends as the manifest expects.
 
 The files are not part of this repository; where they are absent, one line says so.
 """
 
 import base64
 import hashlib
-import json
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.conftest import vectors_path
-from vault.attest.certificates import load_pem_chain
-from vault.attest.claims import Refusal
-from vault.attest.nitro.document import parse_document
-from vault.attest.nitro.verify import ROOTS, NitroPolicy, verify_nitro
-from vault.attest.snp.evidence import parse_tsm
-from vault.attest.snp.policy import SnpPolicy, SnpTrust
+from vault.attest.offline.contents import Presented, milliseconds
+from vault.attest.offline.kinds import verify_files
+from vault.attest.offline.manifest import check_entries, parse_manifest
 from vault.attest.snp.reference import Endorser, endorsed_measurement
 from vault.attest.snp.report import parse_report
-from vault.attest.snp.verify import verify_snp
-from vault.attest.tdx.collateral import parse_collateral
 from vault.attest.tdx.eventlog import check_event_log
-from vault.attest.tdx.pck import ROOTS as INTEL_ROOTS
 from vault.attest.tdx.quote import parse_quote
-from vault.attest.tdx.tcb import STATUSES
-from vault.attest.tdx.verify import TdxPolicy, verified_quote, verify_tdx
 from vault.errors import Refused
 
 FOLDER = vectors_path() / "attestation"
-AWS_PROVIDERS = frozenset({"CN=cc-us-east-2.amazonaws.com"})
-
-
-def milliseconds(at: str) -> int:
-    return int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)
-
-
-def ders(content: bytes) -> list[bytes]:
-    if content.startswith(b"-----"):
-        return [certificate.public_bytes(Encoding.DER) for certificate in load_pem_chain(content)]
-    return [content]
-
-
-def binary(content: bytes) -> bytes:
-    """Evidence as it lies in the files: bytes, hex or base64."""
-    text = b"".join(content.split())
-    if re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text):
-        return bytes.fromhex(text.decode())
-    return base64.b64decode(text) if re.fullmatch(rb"[A-Za-z0-9+/]+={0,2}", text) else content
-
-
-def snp(files: list[bytes], at: str | None) -> str:
-    assert at is not None
-    captured = files[0].lstrip().startswith(b"{")
-    report, certificates = parse_tsm(json.loads(files[0])) if captured else (binary(files[0]), [])
-    certificates += [der for content in files[1:] for der in ders(content)]
-    verify_snp(report, certificates, SnpTrust(), SnpPolicy(providers=AWS_PROVIDERS), None, milliseconds(at))
-    return "ok"
-
-
-def nitro(files: list[bytes], at: str | None) -> str:
-    """Without a time of its own an entry is verified at its document's."""
-    raw = binary(files[0])
-    now_ms = milliseconds(at) if at else parse_document(raw).timestamp
-    verify_nitro(raw, ROOTS, NitroPolicy(), None, now_ms)
-    return "ok"
-
-
-def tdx(files: list[bytes], at: str | None) -> str:
-    """The TCB status is the outcome, whether the policy of the default admits it or not."""
-    assert at is not None
-    collateral = parse_collateral(json.loads(files[1]))
-    try:
-        claims = verify_tdx(binary(files[0]), collateral, INTEL_ROOTS, TdxPolicy(), None, milliseconds(at))
-    except Refused as refused:
-        if refused.detail in STATUSES:
-            return refused.detail
-        raise
-    return str(claims.platform["tcb_status"])
-
-
-def tdx_quote(files: list[bytes], at: str | None) -> str:
-    assert at is not None
-    verified_quote(binary(files[0]), INTEL_ROOTS, milliseconds(at))
-    return "ok"
-
-
-KINDS: dict[str, Callable[[list[bytes], str | None], str]] = {
-    "snp": snp,
-    "nitro": nitro,
-    "tdx": tdx,
-    "tdx-quote": tdx_quote,
-}
+PRESENT_MS = milliseconds("2026-06-01")  # for entries of no time of their own: platforms' certificates live for years
 
 
 def entries() -> list[Any]:
-    """The manifest's entries of kinds that are verified; one that skips where there is no manifest."""
+    """The manifest's entries, all of them; one that skips where there is no manifest."""
     manifest = FOLDER / "MANIFEST.json"
     if not manifest.is_file():
         return [
             pytest.param({}, marks=pytest.mark.skip(reason="no attestation vectors here: DEMESNE_VECTORS names none"))
         ]
-    found = json.loads(manifest.read_text())
-    return [pytest.param(entry, id=entry["id"]) for entry in found if entry["kind"] in KINDS]
+    return [pytest.param(entry, id=entry["id"]) for entry in parse_manifest(manifest.read_bytes())]
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize("entry", entries())
 def test_real_evidence_ends_as_expected(entry: dict[str, Any]) -> None:
-    files = [(FOLDER / name).read_bytes() for name in entry["files"]]
-    try:
-        outcome = KINDS[entry["kind"]](files, entry["at"])
-    except Refused as refused:
-        outcome = Refusal(refused.reason).removeprefix("attest.")
-    assert outcome == entry["expect"], entry["note"]
+    (checked,) = check_entries([entry], lambda name: (FOLDER / name).read_bytes(), PRESENT_MS)
+    assert checked.outcome == checked.expect, f"{entry['note']}: {checked.detail}"
 
 
 @pytest.mark.peers
@@ -143,3 +63,38 @@ def test_a_real_event_log_replays_to_its_real_quote_and_no_other() -> None:
     other = parse_quote((FOLDER / "tdx" / "trustee" / "tdx_quote_6.dat").read_bytes())
     with pytest.raises(Refused, match=r"attest\.event-log"):
         check_event_log(log, other)
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="no attestation vectors here: DEMESNE_VECTORS names none")
+@pytest.mark.parametrize(
+    ("kind", "evidence", "keys", "at", "expect"),
+    [
+        (
+            "maa",
+            "jwt/maa_azurevm_trustedlaunch_eus2_2022-04-14.jwt",
+            "jwt/maa_sharedweu_jwks.json",
+            "2022-04-14",
+            "chain",
+        ),
+        ("ear", "ear/testJWT_JWK.jwt", "ear/veraison-ear_pkey.json", "2022-10-18", "malformed"),
+        ("confidential-space", "jwt/gcp-confidential-space/oidc.txt", None, "2024-11-04", "no-trust"),
+    ],
+)
+def test_real_tokens_that_are_refused(kind: str, evidence: str, keys: str | None, at: str, expect: str) -> None:
+    endorsements = () if keys is None else ((FOLDER / keys).read_bytes(),)
+    presented = Presented((FOLDER / evidence).read_bytes(), endorsements, now_ms=milliseconds(at))
+    with pytest.raises(Refused) as caught:
+        verify_files(kind, presented)
+    assert caught.value.reason == f"attest.{expect}"
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="no attestation vectors here: DEMESNE_VECTORS names none")
+def test_a_real_token_carries_its_real_nonce_and_no_other() -> None:
+    token, keys = "jwt/maa_azurevm_sevsnp_weu_2023-03-30.jwt", "jwt/maa_sharedweu_jwks.json"
+    presented = Presented((FOLDER / token).read_bytes(), ((FOLDER / keys).read_bytes(),), None, b"ADE0101")
+    assert verify_files("maa", presented).claims["platform"]["bound"] is True
+    other = Presented(presented.evidence, presented.endorsements, None, b"ADE0102")
+    with pytest.raises(Refused, match=r"attest\.binding"):
+        verify_files("maa", other)

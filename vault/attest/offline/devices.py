@@ -12,11 +12,12 @@ def device_claims(presented: Presented) -> list[Claims]:
     lists = () if presented.collateral is None else (presented.collateral,)
     return [
         verify_nvidia(report, chain, ROOTS, NvidiaPolicy(), presented.expected, presented.at_ms, lists)
-        for report, chain in _devices(presented)
+        for report, chain in devices(presented)
     ]
 
 
-def _devices(presented: Presented) -> list[tuple[bytes, list[bytes]]]:
+def devices(presented: Presented) -> list[tuple[bytes, list[bytes]]]:
+    """Report and DER certificates of each device in the files."""
     if presented.evidence.lstrip().startswith(b"["):
         return parse_list(presented.evidence)
     if is_json(presented.evidence):

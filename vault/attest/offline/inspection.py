@@ -6,19 +6,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vault.attest.azure.evidence import parse_evidence as parse_azure
+from vault.attest.azure.evidence import parse_trustee
+from vault.attest.azure.hcl import SNP, parse_hcl
+from vault.attest.azure.verify import KIND as AZURE
 from vault.attest.claims import Refusal, refuse
 from vault.attest.documents import json_object
 from vault.attest.fields import base64_field
 from vault.attest.nitro.document import MAX_DOCUMENT, parse_document
-from vault.attest.offline.contents import binary, bounded, is_json
+from vault.attest.nvidia.report import parse_device_report
+from vault.attest.nvidia.verify import KIND as NVIDIA
+from vault.attest.offline.contents import Presented, binary, bounded, is_json
+from vault.attest.offline.devices import devices
 from vault.attest.offline.kinds import KINDS
+from vault.attest.offline.tokens import SEEN_HEADERS, TOKENS, token_text
 from vault.attest.snp.evidence import parse_evidence as parse_snp
 from vault.attest.snp.evidence import parse_tsm
 from vault.attest.snp.report import LENGTH, parse_report
 from vault.attest.tdx.quote import MAX_QUOTE, parse_quote
+from vault.attest.tokens.jose import parse_token
+from vault.attest.tokens.nras import stated_claims as nras_claims
+from vault.attest.tpm.quote import parse_tpm_quote
+from vault.attest.tpm.verify import parse_evidence as parse_tpm
 
 _LONGEST = 160  # characters of a value that are shown
-_OMITTED = {"signed", "raw"}
+_OMITTED = {"signed", "raw", "quoting_key", "hardware"}
 _MEANINGS = {
     "report_data": "what the guest put in: the binding to nonce, gateway, key, purpose and scope",
     "measurement": "what the guest started with",
@@ -59,6 +71,8 @@ def inspect_file(content: bytes, kind: str | None) -> tuple[str, list[Line]]:
 
 
 def _guess(content: bytes) -> str:
+    if content.lstrip().startswith(b"["):
+        return "nras" if b'"JWT"' in content[:64] else NVIDIA
     if is_json(content):
         return _guess_document(json_object(content, "evidence"))
     raw = binary(content)
@@ -68,6 +82,12 @@ def _guess(content: bytes) -> str:
         return "tdx"
     if raw[:1] == b"\x84":
         return "nitro"
+    if raw[:4] == b"\xffTCG":
+        return "tpm"
+    if raw[:4] == b"\x11\xe0\x01\xff":
+        return NVIDIA
+    if content.startswith(b"eyJ") and content.count(b".") == 2:
+        return "jws"
     raise refuse(Refusal.UNKNOWN_KIND, "no evidence of a known kind; say --kind")
 
 
@@ -76,6 +96,8 @@ def _guess_document(document: Mapping[str, Any]) -> str:
         return str(document["kind"])
     if "outblob" in document:
         return "snp"
+    if "tpm_quote" in document or {"quote", "report"} <= set(document):
+        return AZURE
     raise refuse(Refusal.UNKNOWN_KIND, "a document of no known kind; say --kind")
 
 
@@ -99,6 +121,34 @@ def _nitro(content: bytes) -> dict[str, Any]:
     if is_json(content):
         raw = base64_field(json_object(content, "evidence"), "document", MAX_DOCUMENT)
     return _fields(parse_document(raw))
+
+
+def _azure(content: bytes) -> dict[str, Any]:
+    document = json_object(content, "evidence")
+    evidence = parse_azure(document) if document.get("kind") == AZURE else parse_trustee(document)
+    said = _fields(parse_hcl(evidence.hcl_report))
+    hardware = {"hardware": "SNP report" if said["type"] == SNP else "TDX report"}
+    return said | hardware | _fields(parse_tpm_quote(evidence.message))
+
+
+def _tpm(content: bytes) -> dict[str, Any]:
+    if not is_json(content):
+        return _fields(parse_tpm_quote(content))
+    evidence = parse_tpm(json_object(content, "evidence"))
+    return _fields(parse_tpm_quote(evidence.message)) | {"pcrs": evidence.pcrs}
+
+
+def _device(content: bytes) -> dict[str, Any]:
+    report = parse_device_report(next(report for report, _ in devices(Presented(content))))
+    named = {"driver": report.driver, "vbios": report.vbios, "switch": report.is_switch}
+    return named | _fields(report)
+
+
+def _token(content: bytes) -> dict[str, Any]:
+    if content.lstrip().startswith(b"["):
+        return {"tokens": nras_claims(content)}
+    parsed = parse_token(token_text(Presented(content)), headers=SEEN_HEADERS)
+    return {f"header.{name}": value for name, value in parsed.header.items()} | dict(parsed.claims)
 
 
 def _document(content: bytes) -> dict[str, Any]:
@@ -140,4 +190,9 @@ READERS: Mapping[str, Callable[[bytes], dict[str, Any]]] = {
     "tdx": _tdx,
     "tdx-quote": _tdx,
     "nitro": _nitro,
+    AZURE: _azure,
+    "azure-vtpm-quote": _azure,
+    "tpm": _tpm,
+    NVIDIA: _device,
+    **dict.fromkeys(TOKENS, _token),
 }

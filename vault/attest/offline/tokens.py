@@ -18,7 +18,7 @@ from vault.attest.tokens.trust_authority import ISSUERS as INTEL
 from vault.attest.tokens.trust_authority import TrustAuthorityPolicy, verify_trust_authority
 
 _INSTANCE = re.compile(r"https://[a-z0-9-]{1,64}(?:\.[a-z0-9-]{1,64}){0,2}\.attest\.azure\.(?:net|us|cn)")
-_HEADERS = frozenset({"jku", "x5c", "jwk", "x5t", "x5u"})  # to look at a token; verifying it admits fewer
+SEEN_HEADERS = frozenset({"jku", "x5c", "jwk", "x5t", "x5u"})  # to look at a token; verifying it admits fewer
 
 
 def token_text(presented: Presented) -> str:
@@ -31,7 +31,7 @@ def token_text(presented: Presented) -> str:
 
 def stated(presented: Presented) -> Mapping[str, Any]:
     """A token's claims, believed by nobody: to choose its kind and, for material of the past, its time."""
-    return parse_token(token_text(presented), headers=_HEADERS).claims
+    return parse_token(token_text(presented), headers=SEEN_HEADERS).claims
 
 
 def _now_ms(presented: Presented) -> int:

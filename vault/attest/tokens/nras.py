@@ -62,6 +62,12 @@ def verify_nras(
     )  # fmt: skip
 
 
+def stated_claims(document: str | bytes) -> dict[str, Any]:
+    """What the tokens of a document say, by name, believed by nobody: for a person to read."""
+    overall, tokens = _parts(document)
+    return {name: dict(parse_token(token).claims) for name, token in {"overall": overall, **tokens}.items()}
+
+
 def _parts(document: str | bytes) -> tuple[str, dict[str, str]]:
     if len(document) > MAX_DOCUMENT:
         raise refuse(Refusal.MALFORMED, "document length")

@@ -37,7 +37,7 @@ class Client:
         return cls(
             chosen.api_endpoint,
             settings.caller(role),
-            region=chosen.region or chosen.name,
+            region=chosen.signing_region(),
             ca=settings.ca,
         )
 

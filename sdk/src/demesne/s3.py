@@ -68,8 +68,7 @@ class ObjectWriter:
     def from_settings(cls, settings: Settings, *, zone: str | None = None, role: str = "steward") -> Self:
         """A writer at `zone` (default: the first) as `role` of the ready file."""
         chosen = settings.zone(zone)
-        region = chosen.region or chosen.name
-        return cls(chosen.s3_endpoint, settings.caller(role), region=region, ca=settings.ca)
+        return cls(chosen.s3_endpoint, settings.caller(role), region=chosen.signing_region(), ca=settings.ca)
 
     def head(self, dataset: str, key: str) -> ObjectFacts | None:
         """Facts of the object as this principal may see it, None when there is none. Raises Refused."""

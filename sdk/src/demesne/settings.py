@@ -31,6 +31,16 @@ class Zone:
     s3_endpoint: str = ""
     region: str = ""
 
+    def signing_region(self) -> str:
+        """What signatures name. Raises NotConfigured: signed with none, a request is malformed to every gateway."""
+        found = self.region or self.name
+        if not found:
+            raise NotConfigured(
+                "region.missing", f"the zone behind {self.api_endpoint} is not known",
+                remedy=f"set {REGION} to the zone's name (AWS_REGION will do)",
+            )  # fmt: skip
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -73,7 +83,7 @@ def read(ready_file: Path | str | None = None, environ: Mapping[str, str] | None
     if named:
         return parse_ready_file(_ready_text(Path(named)), ca=ca)
     if env.get(ENDPOINT):
-        zone = Zone("", "", env[ENDPOINT].rstrip("/"), env.get(S3_ENDPOINT, "").rstrip("/"), env.get(REGION, ""))
+        zone = Zone("", "", env[ENDPOINT].rstrip("/"), env.get(S3_ENDPOINT, "").rstrip("/"), _region_from(env))
         return Settings((zone,), _caller_from(env), ca)
     raise NotConfigured(
         "endpoint.missing",
@@ -105,6 +115,11 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Credentials:
             remedy="pass credentials=, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
     return found["caller"]
+
+
+def _region_from(env: Mapping[str, str]) -> str:
+    """Ours, else the one that S3 clients are told already."""
+    return next((env[name] for name in (REGION, "AWS_REGION", "AWS_DEFAULT_REGION") if env.get(name)), "")
 
 
 def _caller_from(env: Mapping[str, str]) -> dict[str, Credentials]:

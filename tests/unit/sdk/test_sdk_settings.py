@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from demesne import settings
+from demesne.client import Client
 from demesne.errors import Malformed, NotConfigured
+from demesne.s3 import ObjectWriter
 
 READY = {
     "s3_endpoint": "http://127.0.0.1:9000", "api_endpoint": "http://127.0.0.1:9001", "region": "de", "pid": 7,
@@ -57,6 +59,28 @@ def test_environment_names_a_deployment() -> None:
     found = settings.read(environ=env)
     assert found.zone().api_endpoint == "https://api.example"
     assert found.caller("steward").access_key_id == "AK"
+
+
+@pytest.mark.parametrize(
+    ("given", "region"),
+    [
+        ({"DEMESNE_REGION": "de", "AWS_REGION": "fr"}, "de"), ({"AWS_REGION": "fr", "AWS_DEFAULT_REGION": "it"}, "fr"),
+        ({"AWS_DEFAULT_REGION": "it"}, "it"), ({"DEMESNE_REGION": "", "AWS_REGION": "fr"}, "fr"),
+    ],
+)  # fmt: skip
+def test_a_deployments_region_is_the_one_that_s3_clients_are_told(given: dict[str, str], region: str) -> None:
+    found = settings.read(environ={settings.ENDPOINT: "https://api.example", **given})
+    assert found.zone().signing_region() == region
+
+
+def test_no_region_is_told_before_anything_is_signed() -> None:
+    """Signed with an empty one, the gateway's answer named neither the variable nor the way out."""
+    env = {settings.ENDPOINT: "https://api.example", "AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "s"}
+    found = settings.read(environ=env)
+    for make in (Client, ObjectWriter):
+        with pytest.raises(NotConfigured, match=r"region\.missing.*DEMESNE_REGION"):
+            make.from_settings(found)
+    assert Client.from_settings(found, zone="de").endpoint == "https://api.example"
 
 
 def test_nothing_named_is_refused_with_a_remedy() -> None:

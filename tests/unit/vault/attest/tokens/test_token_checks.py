@@ -89,9 +89,10 @@ def test_genuine_tokens_give_claims() -> None:
 
 def test_a_header_cannot_choose_the_key() -> None:
     jwk = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
-    headers: tuple[dict[str, Any], ...] = ({"jwk": jwk}, {"x5u": "https://x"}, {"x5c": []}, {"crit": ["exp"]}, {"zip": "DEF"},
-                   {"b64": False},
-                   {"jku": "https://evil/certs"}, {"x5t": "a"})  # fmt: skip
+    headers: tuple[dict[str, Any], ...] = (
+        {"jwk": jwk}, {"x5u": "https://x"}, {"x5c": []}, {"crit": ["exp"]}, {"zip": "DEF"}, {"b64": False},
+        {"jku": "https://evil/certs"}, {"x5t": "a"},
+    )  # fmt: skip
     for header in headers:
         assert refusal(lambda h=header: maa(ISSUER.sign(maa_claims(), header=h))) == "malformed"  # type: ignore[misc]
     assert maa(ISSUER.sign(maa_claims(), header={"jku": f"{MAA}/certs"}))

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.jobs.certificate import CertificateFacts, certificate_of
 from gateway.record import Entry, Recorder
+from lineage.errors import Unavailable as LedgerUnavailable
 from vault.broker.orders import order_sha256
 from vault.broker.types import KeyKeeper, KeyOrderState
 from vault.catalog.catalog import Catalog
@@ -58,7 +59,7 @@ class Keeper:
             try:
                 self._carry_out(row)
                 self._later.pop(row.request_id, None)
-            except VaultError as error:
+            except (VaultError, LedgerUnavailable) as error:  # the ledger's: a removal that cannot be recorded
                 if not isinstance(error, Conflict):
                     self._later[row.request_id] = self._clock() + RETRY_MS
                 self._catalog.key_progress(row.request_id, {"waits_for": error.reason})

@@ -244,6 +244,9 @@ class Execution:
     # --- shredding: the steps, in order
 
     def _plan(self, row: RequestFacts, order: Order) -> RequestFacts:
+        if copies := self._catalog.sharing(list(order.versions)):
+            # Made since it was ordered, or by somebody who did not ask: the content would live on under another name.
+            raise Conflict("key.shared-content", ", ".join(copies[:5]))
         if any(self._catalog.version(order.dataset_id, each) for each in order.versions):
             # The caller takes them away first; the hash says of which order that is true.
             raise Conflict("key.not-withdrawn", order.sha256)

@@ -287,6 +287,53 @@ def test_what_was_deleted_before_is_shredded_by_its_version(world: GatewayWorld,
     assert {each["state"] for each in epochs(custody)} == {"active", "destroyed"}
 
 
+def copied(world: GatewayWorld, key: str, to: str) -> str:
+    """Inside the dataset: another version over the same bodies. Answers its id."""
+    world.run(world.front.copy_object(
+        world.attested(), world.ref(key), world.ref(to), content_type=None, user_metadata=None, tags=None,
+        check_source=None, condition=None, checksum_algorithm="", request_id="req",
+    ))  # fmt: skip
+    return world.version(to).version_id
+
+
+@pytest.mark.parametrize("named", ["b.csv", "copy.csv"])
+def test_a_copy_has_to_be_named_too_whichever_was_first(
+    world: GatewayWorld, custody: KeyCustody, named: str
+) -> None:
+    """Both open with one object key: to erase the one would say that content is gone which is not."""
+    copied(world, "b.csv", "copy.csv")
+    other = world.version("copy.csv" if named == "b.csv" else "b.csv")
+    refused = custody.refused(lambda: custody.order("shred", keys=[named]))
+    assert (refused.status, refused.rule) == (400, "key.shared-content")
+    assert other.version_id in refused.message
+    assert world.catalog.key_requests_in(["pending-approval", "approved"]) == []
+    custody.carry_out()
+    assert both_open(world, "b.csv")
+    assert world.read(world.attested(), "copy.csv").body == CSV
+    assert custody.shred("b.csv", "copy.csv")["state"] == "done"
+    for key in ("b.csv", "copy.csv"):
+        assert world.read(world.attested(), key).refusal.status == 404
+    assert both_open(world, "a.csv")
+
+
+def test_a_copy_made_after_the_order_holds_it_up_until_it_is_gone(world: GatewayWorld, custody: KeyCustody) -> None:
+    order = custody.order("shred", keys=["b.csv"])
+    copied(world, "b.csv", "copy.csv")
+    custody.approve(order)
+    custody.carry_out()
+    shown = custody.show(order)
+    assert (shown["state"], shown["progress"]) == ("approved", {"waits_for": "key.shared-content"})
+    assert {each["state"] for each in custody.epochs()} == {"active"}
+    assert both_open(world, "b.csv")  # nothing was withdrawn for an erasure that could not be whole
+    assert world.read(world.attested(), "copy.csv").body == CSV
+    world.vault.delete(world.dataset_row(), "copy.csv", by="x" * 32, run_id="r" * 32, record="0" * 32)
+    world.clock.advance(31_000)
+    custody.carry_out()
+    assert custody.show(order)["state"] == "done"
+    assert world.read(world.attested(), "b.csv").refusal.status == 404
+    assert both_open(world, "a.csv")
+
+
 def test_a_second_shredding_moves_survivors_again(world: GatewayWorld, custody: KeyCustody) -> None:
     custody.shred("a.csv")
     custody.shred("b.csv")

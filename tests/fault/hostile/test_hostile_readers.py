@@ -67,8 +67,8 @@ def test_answers_that_nobody_takes_do_not_wait_for_ever(target: Target) -> None:
 
 
 def test_a_thousand_reads_that_break_off_leave_nothing(target: Target) -> None:
-    """In `make hostile`; a hundred and fifty of them otherwise."""
-    count = 1000 if LONG else 150
+    """In `make hostile`; eighty of them otherwise."""
+    count = 1000 if LONG else 80
     before, resident = target.descriptors(), target.resident_mib()
     with well_behaved(target) as reader:
         for turn in range(count):

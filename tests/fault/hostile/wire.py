@@ -77,11 +77,14 @@ class Target:
 
     def signed(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, *,
-        who: str | Credentials = "steward", extra: bytes = b"", body: bytes = b"",
+        who: str | Credentials = "steward", extra: bytes = b"", body: bytes = b"", trailing: bool = False,
     ) -> bytes:  # fmt: skip
-        """A whole signed head. `extra`: raw lines that the signature does not cover; `body`: what it does."""
+        """A whole signed head. `extra`: raw lines that the signature does not cover; `body`: what it does.
+        `trailing`: the body is framed and unsigned, with a checksum behind it."""
         keys = self.world.credentials(who) if isinstance(who, str) else who
         request = AWSRequest(method, f"{self.url}{path}", headers=headers or {}, data=body)
+        if trailing:
+            request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
         S3SigV4Auth(Keys(keys.access_key_id, keys.secret_access_key), "s3", "de").add_auth(request)
         host, port = self.address
         named = [f"{name}: {value}" for name, value in request.headers.items()]

@@ -1,5 +1,6 @@
 """Large bodies past the event loop, over real sockets: order, back-pressure, clients that leave or say nonsense."""
 
+import select
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import uvicorn
 
 from gateway.processes.connection import BoundedHeads
+from gateway.processes.outlet import PATIENCE_MS, Patience
 
 BODY = bytes(range(256)) * (48 << 10)  # 12 MiB
 HEAD = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -152,3 +154,21 @@ def test_nonsense_behind_the_request_is_not_answered_into_the_body(port: int, ap
         assert BODY.startswith(body), "cut, and not one foreign byte"
     assert app.over.wait(10)
     assert app.ended == ["gone"]
+
+
+def test_a_slow_reader_is_waited_for_once_and_again_for_what_it_takes() -> None:
+    never, patience = select.poll(), Patience()
+
+    def waited() -> float:
+        began = time.monotonic()
+        assert not patience.wait(never)
+        return (time.monotonic() - began) * 1000
+
+    assert waited() >= PATIENCE_MS - 1
+    began = time.monotonic()
+    for _ in range(200):  # as often as it likes
+        assert not patience.wait(never)
+        patience.earn(100)
+    assert (time.monotonic() - began) * 1000 < 100
+    patience.earn(1 << 30)
+    assert PATIENCE_MS - 1 <= waited() < 10 * PATIENCE_MS

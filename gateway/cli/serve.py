@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from demesne.cli.output import Json, print_json
 from gateway.cli.supervisor import KeptRunning, StartFailed, ZoneProcesses, child_environment, given_settings
 from gateway.cli.zones import trust_of, write_atomically
+from gateway.processes.certificate import Certificate
 from gateway.settings import Settings, problems_of
 from gateway.sockets import PortTaken, listen
 
@@ -109,13 +110,33 @@ def unfit(settings: Settings) -> list[str]:
                 f"{name}={host} is plain HTTP beyond this machine: set DEMESNE_TLS_CERT and DEMESNE_TLS_KEY, or listen "
                 "on 127.0.0.1 behind something that speaks TLS"
             )
-    for name, path in (("DEMESNE_TLS_CERT", settings.tls_cert), ("DEMESNE_TLS_KEY", settings.tls_key)):
-        if path is not None and not os.access(path, os.R_OK):
-            found.append(f"{name}={path} cannot be read: name a PEM file that this user may read")
+    found += _unfit_certificate(settings)
     if settings.ledger_url and not settings.catalog_url.startswith("postgresql"):
         found.append(
             "DEMESNE_LEDGER_URL is for several gateways, whose catalog must be one too: set DEMESNE_CATALOG_URL to "
             "PostgreSQL, or unset DEMESNE_LEDGER_URL"
+        )
+    return found
+
+
+def _unfit_certificate(settings: Settings) -> list[str]:
+    """A chain that no worker could serve would have each of them end and be started again, for ever."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return []
+    named = {"DEMESNE_TLS_CERT": settings.tls_cert, "DEMESNE_TLS_KEY": settings.tls_key}
+    found = [
+        f"{name}={path} cannot be read: name a PEM file that this user may read"
+        for name, path in named.items() if not os.access(path, os.R_OK)
+    ]  # fmt: skip
+    if found:
+        return found
+    try:
+        Certificate(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        why = getattr(error, "reason", None) or type(error).__name__
+        found.append(
+            f"DEMESNE_TLS_CERT={settings.tls_cert} and DEMESNE_TLS_KEY={settings.tls_key} are no chain and its key "
+            f"({why}): name a PEM chain, leaf first, and the PEM key of that leaf, without a passphrase"
         )
     return found
 

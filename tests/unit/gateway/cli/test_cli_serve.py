@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.cli.serve import is_loopback, unfit
 from gateway.cli.supervisor import LONGEST_BACK_OFF, SETTLED_SECONDS, Child, KeptRunning, seen_by
@@ -14,6 +15,15 @@ from gateway.settings import Settings
 def settings(tmp_path: Path, **given: object) -> Settings:
     values = {"zone": "de", "jurisdiction": "de", "state_dir": tmp_path, **given}
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """(chain, key), of an authority of their own."""
+    directory.mkdir()
+    leaf = trustme.CA().issue_cert("localhost")
+    leaf.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
+    leaf.private_key_pem.write_to_path(str(directory / "key.pem"))
+    return directory / "cert.pem", directory / "key.pem"
 
 
 def test_a_zone_on_loopback_needs_no_more_than_its_name(tmp_path: Path) -> None:
@@ -42,9 +52,20 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_tls_opens_the_way_beyond_loopback(tmp_path: Path) -> None:
-    pem = tmp_path / "pem"
-    pem.write_text("")
-    assert unfit(settings(tmp_path, s3_host="0.0.0.0", api_host="0.0.0.0", tls_cert=pem, tls_key=pem)) == []
+    chain, key = certificate(tmp_path / "one")
+    assert unfit(settings(tmp_path, s3_host="0.0.0.0", api_host="0.0.0.0", tls_cert=chain, tls_key=key)) == []
+
+
+def test_a_chain_that_would_not_be_served_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """Every worker would end at once, and be started again for ever."""
+    chain, key = certificate(tmp_path / "one")
+    _, other = certificate(tmp_path / "two")
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    for given in ((chain, other), (chain, empty), (empty, key)):
+        (found,) = unfit(settings(tmp_path, tls_cert=given[0], tls_key=given[1]))
+        assert "DEMESNE_TLS_CERT" in found
+        assert "DEMESNE_TLS_KEY" in found
 
 
 @pytest.mark.parametrize(("host", "expected"), [

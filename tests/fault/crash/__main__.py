@@ -1,6 +1,7 @@
 """`python -m tests.fault.crash --seeds 1000 [--base N] [--target files|servers] [--out FILE.json]`
 
-Prints a table, writes the figures as JSON, exits 1 when a seed found something. `--base` and `--seeds 1` replay one.
+Prints a table, writes the figures as JSON, exits 1 when a seed found something. A report names seed and kill:
+`--base SEED --kill put:17:after` does exactly that one again.
 """
 
 import argparse
@@ -10,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fault.crash.figures import Found
-from tests.fault.crash.harness import run
+from tests.fault.crash.figures import Found, Kill, report
+from tests.fault.crash.harness import replay, run
 from tests.fault.crash.targets import target
 
 
@@ -21,15 +22,21 @@ def main() -> int:
     asked.add_argument("--base", type=int, default=0)
     asked.add_argument("--target", choices=["files", "servers"], default="files")
     asked.add_argument("--out", type=Path)
+    asked.add_argument("--kill", type=Kill.read, help="KIND:POINT:before|after|torn[:POINT OF THE RECOVERY]")
     given = asked.parse_args()
     begun = time.monotonic()
 
     def each(found: Found) -> None:
         for problem in found.problems:
-            print(f"\nseed {found.seed} ({found.kill}, {found.point}): {problem}", flush=True)
+            print(f"\n{report(found, problem)}", flush=True)
         if (found.seed - given.base) % 50 == 49:
             print(f"{found.seed - given.base + 1} of {given.seeds} seeds, {time.monotonic() - begun:.0f} s", flush=True)
 
+    if given.kill:
+        with target(given.target) as where:
+            found = replay(where, given.base, given.kill)
+        print("\n".join(report(found, each) for each in found.problems) or f"{found.ops} operations, nothing found")
+        return 1 if found.problems else 0
     with target(given.target) as where:
         _, figures = run(where, given.base, given.seeds, each)
     figures = {"target": given.target, "base": given.base, "wall_seconds": round(time.monotonic() - begun, 1),

@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fault.crash.points import MODES
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -12,6 +14,20 @@ class Kill:
     kind: str
     at: int
     mode: str
+    again: int = 0
+    """The recovery dies as well, at this point; 0: it does not."""
+
+    @classmethod
+    def read(cls, text: str) -> "Kill":
+        """As `spelled`: `put:17:after`, and `:5` behind it for a recovery that dies at its fifth point."""
+        kind, at, mode, *again = text.split(":")
+        if mode not in MODES or int(at) < 1 or len(again) > 1:
+            raise ValueError(text)
+        return cls(kind, int(at), mode, int(again[0]) if again else 0)
+
+    @property
+    def spelled(self) -> str:
+        return f"{self.kind}:{self.at}:{self.mode}" + (f":{self.again}" if self.again else "")
 
 
 @dataclass
@@ -23,8 +39,12 @@ class Found:
     point: str
     ops: int
     seconds: float
-    again: bool
     problems: list[str] = field(default_factory=list)
+
+
+def report(found: Found, problem: str) -> str:
+    """With what it takes to have it again."""
+    return f"--base {found.seed} --kill {found.kill.spelled} (at {found.point}): {problem}"
 
 
 def summary(found: list[Found], counted: dict[str, list[str]]) -> dict[str, Any]:
@@ -35,7 +55,7 @@ def summary(found: list[Found], counted: dict[str, list[str]]) -> dict[str, Any]
         "seeds": len(found),
         "operations": sum(each.ops for each in found),
         "failed_seeds": [each.seed for each in found if each.problems],
-        "killed_in_recovery_too": sum(each.again for each in found),
+        "killed_in_recovery_too": sum(each.kill.again > 0 for each in found),
         "recovery_seconds": {"median": seconds[len(seconds) // 2], "max": seconds[-1]} if seconds else {},
         "by_operation": {
             kind: {

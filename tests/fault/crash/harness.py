@@ -119,6 +119,13 @@ def make_template(where: Target, directory: Path) -> tuple[str, ...]:
     return tuple(json.loads(lines[0][1:]))
 
 
+def replay(where: Target, seed: int, kill: Kill) -> Found:
+    """One workload, killed where a report says: neither chance nor the length of other operations has a part in it."""
+    with tempfile.TemporaryDirectory(prefix="crash-template-") as name:
+        make_template(where, Path(name))
+        return killed(where, Path(name), seed, kill, "replayed")
+
+
 def run(where: Target, base: int, seeds: int, each: Callable[[Found], None]) -> tuple[list[Found], dict[str, Any]]:
     """All seeds from `base` on; `each` is told of one at a time."""
     with tempfile.TemporaryDirectory(prefix="crash-template-") as name:
@@ -154,23 +161,27 @@ def _copied(template: Path) -> Iterator[Path]:
 
 
 def run_seed(where: Target, template: Path, seed: int, counted: dict[str, list[str]]) -> Found:
-    opener = where.fresh()
     chance = random.Random(f"kill {seed}")
     # Each point of each operation alike; one beyond the last is: answered, then killed.
     kind, at = chance.choice([(kind, at) for kind in sorted(counted) for at in range(1, len(counted[kind]) + 2)])
     points = counted[kind]
     point = points[at - 1] if at <= len(points) else "answered"
     mode = chance.choice(MODES if point in TORN else MODES[:2])
-    kill = Kill(kind, at, mode)
+    again = chance.randrange(1, 40) if chance.random() < AGAIN else 0
+    return killed(where, template, seed, Kill(kind, at, mode, again), point)
+
+
+def killed(where: Target, template: Path, seed: int, kill: Kill, point: str) -> Found:
+    opener = where.fresh()
     with _copied(template) as directory:
-        status, lines = fork(victim(opener, directory, seed, kill, kind))
+        status, lines = fork(victim(opener, directory, seed, kill, kill.kind))
         told = Told.read(lines)
-        found = Found(seed, kill, point, told.ops, 0.0, chance.random() < AGAIN)
+        found = Found(seed, kill, point, told.ops, 0.0)
         if status != signal.SIGKILL:
             found.problems = [f"the workload ended by itself ({status})", *told.errors]
             return found
-        if found.again:
-            fork(_reopened(opener, directory, chance.randrange(1, 40)))
+        if kill.again:
+            fork(_reopened(opener, directory, kill.again))
         status, lines = fork(_looking(opener, directory, told))
         for line in lines:
             value = json.loads(line[1:])

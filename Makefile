@@ -5,10 +5,11 @@ STAMP  := $(VENV)/.ready
 LOCKS  := requirements.lock requirements-bootstrap.lock
 SEEDS  ?= 50
 SECONDS ?= 600
+MINUTES ?= 60
 TARGET ?= files
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check bench crash model history lock clean s3-tests
+.PHONY: help env demo dev test check bench crash model history hostile soak lock clean s3-tests
 
 help: ## print the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,6 +44,12 @@ model: $(STAMP) ## the real front and an executable model side by side, for long
 
 history: $(STAMP) ## concurrent clients of two gateways, disturbed, for SECONDS=600; is there one order of it all?
 	@$(PY) -m pytest tests/e2e/test_two_gateways.py -q -s -p no:randomly -k history --history-seconds=$(SECONDS)
+
+hostile: $(STAMP) ## clients that misbehave, at full length
+	@DEMESNE_HOSTILE=long $(PY) -m pytest tests/fault/hostile tests/unit/gateway/processes/test_front_server.py -q -s -p no:randomly --timeout 600
+
+soak: $(STAMP) ## mixed load for MINUTES=60; memory and descriptors must not grow
+	@$(PY) -m benchmarks.soak --minutes $(MINUTES)
 
 bench: $(STAMP) ## measure; prints medians and ratios, writes benchmarks/out/*.json
 	@$(PY) -m benchmarks

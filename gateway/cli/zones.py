@@ -34,6 +34,7 @@ class DevOptions:
     tls_key: Path | None = None
     doctrine_dir: Path | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    locations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -144,7 +145,7 @@ class DevZones:
                 {"name": z.name, "jurisdiction": z.jurisdiction,
                  "s3_endpoint": z.s3_endpoint, "api_endpoint": z.api_endpoint}
                 for z in self.zones
-            ]},
+            ], "locations": dict(self.options.locations)},
             sort_keys=True, separators=(",", ":"),
         )
         signature = signer.sign(b"demesne/directory/1\n" + document.encode()).hex()

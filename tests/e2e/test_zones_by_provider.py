@@ -1,4 +1,4 @@
-"""Whole zones whose epoch keys are elsewhere: in OpenBao Transit, and on a PKCS#11 token."""
+"""Whole zones whose epoch keys are elsewhere: in OpenBao Transit, in AWS KMS, and on a PKCS#11 token."""
 
 import io
 import secrets
@@ -13,6 +13,7 @@ from tests.e2e.conftest import DATASET
 from tests.e2e.people import Input
 from tests.e2e.world import World, refused, started, until, work_dir
 from tests.fakes.key_providers import missing
+from tests.fakes.kms_server import REGION, KmsServer, kms_server
 from tests.fakes.openbao import OpenBao, openbao
 from tests.fakes.softhsm import SoftHsm, softhsm
 from vault.keys.provider import KeyClass
@@ -38,7 +39,15 @@ def on_token(hsm: SoftHsm) -> dict[str, str]:
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["transit", "pkcs11"])
+def in_kms(kms: KmsServer) -> dict[str, str]:
+    return {
+        "DEMESNE_KEY_PROVIDER": f"awskms://{REGION}?endpoint={kms.url}", "DEMESNE_KEY_NETWORKS": "127.0.0.0/8",
+        "DEMESNE_KEY_CREDENTIAL_RAW": str(kms.credentials[KeyClass.RAW]),
+        "DEMESNE_KEY_CREDENTIAL_VIEW": str(kms.credentials[KeyClass.VIEW]),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["transit", "kms", "pkcs11"])
 def zone(request: pytest.FixtureRequest, made: Input) -> Iterator[tuple[str, World]]:
     if why := missing(request.param):
         pytest.skip(why)
@@ -46,9 +55,11 @@ def zone(request: pytest.FixtureRequest, made: Input) -> Iterator[tuple[str, Wor
         directory = stack.enter_context(work_dir(request.param))
         if request.param == "transit":
             extra = on_transit(stack.enter_context(openbao(directory / "bao")))
+        elif request.param == "kms":
+            extra = in_kms(stack.enter_context(kms_server(directory / "kms")))
         else:
             extra = on_token(softhsm(directory / "hsm"))
-        world = stack.enter_context(started(directory, zones=("de",), extra=extra))
+        world = stack.enter_context(started(directory, zones=("de",), extra=extra, locations={REGION: "de"}))
         world.ingest(made.directory, DATASET)
         yield request.param, world
 
@@ -82,7 +93,7 @@ def test_keys_lie_in_the_provider_and_not_in_the_state_directory(zone: tuple[str
 
 def test_zone_tells_where_its_keys_are_and_by_whose_word(zone: tuple[str, World]) -> None:
     kind, world = zone
-    strength = {"transit": "network", "pkcs11": "self-reported"}[kind]
+    strength = {"transit": "network", "kms": "self-reported", "pkcs11": "self-reported"}[kind]
     ((observed,),) = world.catalog("SELECT observed FROM zone WHERE name = 'de'")
     assert observed.count("key-provider") == 2  # raw and view are asked each under its own credential
     assert f'"{strength}"' in observed

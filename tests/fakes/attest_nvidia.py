@@ -2,16 +2,40 @@
 
 import struct
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
-from tests.fakes.attest_pki import Shape, ec_key, issue, raw_signature
+from tests.fakes.attest_pki import NOW, Issued, Shape, ec_key, issue, raw_signature
 
 NONCE = b"\x5a" * 32
 FIRMWARE = b"\x77" * 48
 MEASUREMENTS = {index: bytes((index,)) * 48 for index in range(1, 65)}
 OPAQUE = [(6, bytes.fromhex("009f009601000000")), (3, b"550.90.07\0"), (11, b"\x55"), (20, FIRMWARE), (21, b"\x55")]
+
+
+def ocsp_answer(
+    subject: Issued, issuer: Issued, *, status: Any = ocsp.OCSPCertStatus.GOOD, start: datetime = NOW - timedelta(1),
+    end: datetime | None = NOW + timedelta(1), signer: Issued | None = None, shown: bool = False,
+) -> bytes:  # fmt: skip
+    """What `issuer` (or `signer`) says of `subject`, DER."""
+    revoked = status is ocsp.OCSPCertStatus.REVOKED
+    by = signer or issuer
+    builder = (
+        ocsp.OCSPResponseBuilder()
+        .add_response(
+            subject.certificate, issuer.certificate, hashes.SHA1(), status, start, end,
+            NOW - timedelta(9) if revoked else None, None,
+        )
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, by.certificate)
+    )  # fmt: skip
+    if shown:
+        builder = builder.certificates([by.certificate])
+    return builder.sign(by.key, hashes.SHA384()).public_bytes(Encoding.DER)
 
 
 @dataclass

@@ -2,12 +2,13 @@
 
 It proves a genuine device in a mode that attests, and not that the device is attached to the machine that shows it:
 that is what the nonce is for, the first 32 bytes of a binding that the machine's own evidence commits to as well.
-Device certificates never end: without revocation lists nothing takes one back, and the claims say so.
+Device certificates never end: without revocation lists or OCSP answers nothing takes one back; the claims say so.
 """
 
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
@@ -15,11 +16,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.x509.ocsp import OCSPResponse
 
 from vault.attest.certificates import check_not_revoked, check_path, load_certificate, load_revocations
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import at_time
 from vault.attest.nvidia.report import DeviceReport, parse_device_report
+from vault.attest.ocsp import check_good, is_about, load_answer
 
 KIND = "nvgpu"
 # NVIDIA Device Identity CA: SHA-256 of the DER (published with NVIDIA's verifiers).
@@ -88,9 +91,12 @@ def _check_signature(report: DeviceReport, leaf: x509.Certificate) -> None:
 
 
 def _check_revoked(path: Sequence[x509.Certificate], revocations: Sequence[bytes], now_ms: int) -> int:
-    """How many certificates of the path a list of their issuer covers; a list of no issuer of the path refuses."""
+    """How many certificates of the path a list or OCSP answer of their issuer covers; one of nobody's refuses."""
     covered = set[int]()
     for der in revocations:
+        if not _is_list(der):
+            covered.add(_check_answer(path, load_answer(der), now_ms))
+            continue
         for depth, certificate in enumerate(path[:-1]):
             issuer = path[depth + 1]
             if _issuer_of(der) == issuer.subject:
@@ -100,6 +106,20 @@ def _check_revoked(path: Sequence[x509.Certificate], revocations: Sequence[bytes
         else:
             raise refuse(Refusal.COLLATERAL, "revocation list of nobody in the path")
     return len(covered)
+
+
+def _check_answer(path: Sequence[x509.Certificate], answer: OCSPResponse, now_ms: int) -> int:
+    for depth, (certificate, issuer) in enumerate(pairwise(path)):
+        if is_about(answer, certificate, issuer):
+            check_good(answer, issuer, at_time(now_ms))
+            return depth
+    raise refuse(Refusal.COLLATERAL, "OCSP answer about nobody in the path")
+
+
+def _is_list(der: bytes) -> bool:
+    """A revocation list starts with two SEQUENCEs; an OCSP answer with a SEQUENCE and an ENUMERATED."""
+    head = 2 + (der[1] & 0x7F if len(der) > 1 and der[1] & 0x80 else 0)
+    return der[head : head + 1] != b"\x0a"
 
 
 def _issuer_of(der: bytes) -> x509.Name:

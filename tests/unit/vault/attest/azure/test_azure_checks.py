@@ -15,7 +15,8 @@ from tests.fakes.attest_pki import NOW_MS, rsa_key
 from tests.fakes.attest_snp import FakeAmd
 from tests.fakes.attest_tpm import EXTRA, VALUES, FakeTpm, hcl_report, runtime_data
 from vault.attest.azure.evidence import AzureEvidence, parse_trustee
-from vault.attest.azure.verify import AzurePolicy, AzureTrust, AzureVerifier, verify_azure
+from vault.attest.azure.hcl import parse_hcl
+from vault.attest.azure.verify import AzurePolicy, AzureTrust, AzureVerifier, verified_td, verify_azure
 from vault.attest.binding import ExpectedBinding
 from vault.attest.claims import Claims, Refusal
 from vault.errors import Refused
@@ -75,6 +76,16 @@ def test_genuine_evidence_gives_the_hardwares_claims_and_the_vtpms(world: World)
 def test_hardware_that_vouches_for_other_runtime_data(world: World) -> None:
     assert refusal(lambda: world.verify(world.snp(signed=b"other"))) == "binding"
     assert refusal(lambda: world.verify(world.tdx(signed=b"other"))) == "binding"
+
+
+def test_a_quote_of_any_tcb_is_still_over_this_runtime_data(world: World) -> None:
+    """The command's `azure-vtpm-quote` has no other check between the quote and the vTPM."""
+    for evidence, over in ((world.tdx(), True), (world.tdx(signed=b"other"), False)):
+        hcl = parse_hcl(evidence.hcl_report)
+        if over:
+            assert verified_td(evidence, hcl, world.intel.roots, NOW_MS)
+        else:
+            assert refusal(lambda e=evidence, h=hcl: verified_td(e, h, world.intel.roots, NOW_MS)) == "binding"  # type: ignore[misc]
 
 
 def test_a_vtpm_key_that_nobody_vouches_for(world: World) -> None:
@@ -162,7 +173,7 @@ def test_evidence_in_our_form_and_in_the_clients(world: World) -> None:
     verifier = AzureVerifier(world.trust, AzurePolicy())
     assert verifier.verify(document, expected, NOW_MS).platform["bound"] is True
     for change, name in (
-        ({"version": 2}, "unknown-version"), ({"kind": "snp"}, "malformed"), ({"pcrs": {"24": ""}}, "malformed"),
+        ({"version": 2}, "unknown-version"), ({"kind": "snp"}, "malformed"), ({"pcrs": {"24": "00" * 32}}, "malformed"),
         ({"pcrs": {"1": "00"}}, "malformed"), ({"certificates": [""] * 9}, "malformed"), ({"more": 1}, "malformed"),
     ):  # fmt: skip
         assert refusal(lambda c=change: verifier.verify(document | c, expected, NOW_MS)) == name  # type: ignore[misc]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import ocsp
 
-from tests.fakes.attest_nvidia import MEASUREMENTS, NONCE, OPAQUE, FakeNvidia
-from tests.fakes.attest_pki import NOW, NOW_MS, Shape, ec_key, revocations
+from tests.fakes.attest_nvidia import MEASUREMENTS, NONCE, OPAQUE, FakeNvidia, ocsp_answer
+from tests.fakes.attest_pki import NOW, NOW_MS, Issued, Shape, ec_key, issue, revocations
 from vault.attest.binding import ExpectedBinding
 from vault.attest.claims import Claims, Refusal
 from vault.attest.nvidia.evidence import NvidiaVerifier, parse_list
@@ -108,6 +109,48 @@ def test_revocation_lists(maker: FakeNvidia) -> None:
     )
     assert refusal(lambda: verify(maker, lists=(revocations(FakeNvidia().leaf),))) == "collateral"
     assert refusal(lambda: verify(maker, lists=(b"no list",))) == "collateral"
+
+
+def test_ocsp_answers(maker: FakeNvidia) -> None:
+    pairs = ((maker.leaf, maker.device), (maker.device, maker.provisioner), (maker.provisioner, maker.model),
+             (maker.model, maker.root))  # fmt: skip
+    good = tuple(ocsp_answer(*pair) for pair in pairs)
+    needs = NvidiaPolicy(needs_revocation=True)
+    assert verify(maker, policy=needs, lists=good).platform["revocation_checked"] == 4
+    mixed = (good[0], *(revocations(issuer) for _, issuer in pairs[1:]))
+    assert verify(maker, policy=needs, lists=mixed)
+    assert refusal(lambda: verify(maker, policy=needs, lists=(good[0],) * 4)) == "collateral"
+
+    def one(**changes: Any) -> str:
+        return refusal(lambda: verify(maker, lists=(ocsp_answer(*pairs[1], **changes),)))
+
+    assert one(status=ocsp.OCSPCertStatus.REVOKED) == "revoked"
+    assert one(status=ocsp.OCSPCertStatus.UNKNOWN) == "revoked"
+    assert one(end=NOW - timedelta(hours=1)) == "collateral"
+    assert one(end=None) == "collateral"
+    assert one(start=NOW + timedelta(hours=1)) == "collateral"
+    assert one(signer=maker.root) == "collateral"
+    assert one(signer=maker.root, shown=True) == "collateral"
+    assert refusal(lambda: verify(maker, lists=(ocsp_answer(maker.root, maker.root),))) == "collateral"
+    assert refusal(lambda: verify(maker, lists=(good[0][:-9],))) == "collateral"
+    assert refusal(lambda: verify(maker, lists=(good[0][:-1] + bytes((good[0][-1] ^ 1,)),))) == "collateral"
+    assert refusal(lambda: verify(maker, lists=(b"\x30\x03\x0a\x01\x06",))) == "collateral"  # unauthorized
+
+
+def test_who_may_answer_for_an_issuer(maker: FakeNvidia) -> None:
+    purpose = (("2.5.29.37", bytes.fromhex("300a06082b06010505070309")),)
+
+    def answered(shape: Shape, by: Issued = maker.provisioner) -> Claims:
+        responder = issue("Responder", ec_key(), by, shape)
+        answer = ocsp_answer(maker.device, maker.provisioner, signer=responder, shown=True)
+        return verify(maker, lists=(answer,))
+
+    assert answered(Shape(extensions=purpose)).platform["revocation_checked"] == 1
+    assert refusal(lambda: answered(Shape())) == "collateral"
+    client = (("2.5.29.37", bytes.fromhex("300a06082b06010505070302")),)
+    assert refusal(lambda: answered(Shape(extensions=client))) == "collateral"
+    assert refusal(lambda: answered(Shape(extensions=purpose, end=NOW - timedelta(1)))) == "collateral"
+    assert refusal(lambda: answered(Shape(extensions=purpose), maker.model)) == "collateral"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from gateway.durable.compared import sum_file
 from vault.errors import Conflict, Malformed, Unavailable
 
 FORMAT = 1
@@ -105,6 +106,7 @@ def restore(source: Path, places: Places, *, progress: Progress = lambda _: None
         (places.store / ".unfinished").mkdir(mode=0o700, exist_ok=True)
     progress("ledger")
     _tree(source / "ledger", places.ledger)
+    sum_file(places.ledger).unlink(missing_ok=True)  # of another ledger: this one is summed up anew
     if (source / "ledger.id").exists():  # by which the catalog knows these files to be the zone's ledger
         places.ledger_id.unlink(missing_ok=True)
         _copy(source / "ledger.id", places.ledger_id)

@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from gateway.directory import read_directory
+from gateway.durable.compared import sum_up
 from gateway.jobs.duty import Duty, DutyThread
 from gateway.jobs.keeper import Keeper
 from gateway.jobs.projection import Projection
@@ -28,6 +29,7 @@ from lineage.ledger.sequencer import serve_writer
 from lineage.ledger.writer import Writer, open_ledger
 from vault.broker.client import BrokerClient
 from vault.broker.types import Hello
+from vault.catalog.catalog import Catalog
 from vault.errors import Unavailable, VaultError
 from vault.keys.local import LocalWhereabouts
 from vault.keys.provider import KeyClass, ProviderLocation
@@ -40,6 +42,7 @@ from vault.sweeping import SHARDS
 SWEEP_SECONDS = 300.0
 UNNAMED_SECONDS = 170.0  # times 512 shards: a day
 RECORDS_SECONDS = 20.0
+COMPARED_SECONDS = 15.0  # times 20 000 entries: more than are ever written
 PROJECT_SECONDS = 0.5
 RECONCILE_SECONDS = 10.0
 LOCATION_TRIES, LOCATION_PAUSE = 3, 1.0  # seconds
@@ -158,6 +161,8 @@ def _duties(
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
             Duty("unnamed", UNNAMED_SECONDS, lambda: _unnamed(vault)),
             Duty("records", RECORDS_SECONDS, lambda: _records(vault)),
+            # Beside each gateway's own copy of the ledger.
+            Duty("compared", COMPARED_SECONDS, lambda: _sum_up(settings, catalog), shared=False),
         )
     ]
     for thread in threads:
@@ -200,6 +205,13 @@ def _unnamed(vault: Vault) -> None:
 def _records(vault: Vault) -> None:
     """What a crash left out between the catalog and the store, and what a rotation moved."""
     vault.records.reconcile()
+
+
+def _sum_up(settings: Settings, catalog: Catalog) -> None:
+    try:
+        sum_up(settings.ledger_dir, catalog)
+    except LineageError as error:
+        raise Unavailable("ledger", error.reason) from error
 
 
 def _sweep(vault: Vault) -> None:

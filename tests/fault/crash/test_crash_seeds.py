@@ -27,8 +27,8 @@ def test_nothing_acknowledged_is_lost_on_files_and_sqlite(crash_seeds: int) -> N
 
 @pytest.mark.parametrize("kill", ["versioning:2:before", "versioning:18:before", "versioning:22:before:5"])
 def test_a_seed_that_once_failed_by_the_checks_mistake(kill: str) -> None:
-    """Versioning was switched and nothing else: the state before and the one after have the same versions, and the check
-    took the one for the other where it was killed late (18, 22)."""
+    """Versioning was switched and nothing else: the state before and the one after have the same versions, and the
+    check took the one for the other where it was killed late (18, 22)."""
     with target("files") as where:
         found = replay(where, 20261989, Kill.read(kill))
     assert found.problems == []

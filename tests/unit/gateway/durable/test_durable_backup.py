@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.durable.backup import Places, back_up, check, restore
+from gateway.durable.compared import Compared, read_compared, sum_file, sum_up
 from gateway.durable.evidence import read_evidence
 from gateway.durable.start import datasets_behind
 from tests.fakes.gateway_world import TENANT, ZONE
@@ -117,6 +118,26 @@ def test_a_row_put_back_by_sql_closes_its_dataset_at_the_next_start(zone: Zone) 
     world.sql("delete from object_version where version_id = ?", row.version_id)
     world.sql(f"insert into object_version values ({', '.join('?' * len(kept))})", *kept)
     assert datasets_behind(zone.directory / "ledger", world.catalog) == {row.dataset_id}
+
+
+def test_what_is_older_than_a_start_reads_is_summed_up(zone: Zone) -> None:
+    world, ledger = zone.world, zone.directory / "ledger"
+    world.ledger.publish()
+    behind_us = {world.dataset_row(name).dataset_id for name in ("claims", "open-data", "versioned")}
+    world.sql("update dataset set sequence = 0")
+    assert datasets_behind(ledger, world.catalog) == behind_us
+    assert datasets_behind(ledger, world.catalog, 1) < behind_us  # it read one entry, and knows of no others
+    while sum_up(ledger, world.catalog, 7):
+        pass
+    assert datasets_behind(ledger, world.catalog, 1) == behind_us
+    sealed = sum_file(ledger).read_bytes()
+    assert sum_up(ledger, world.catalog) == 0
+    assert sum_file(ledger).read_bytes() == sealed
+    sum_file(ledger).write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    assert read_compared(ledger, world.catalog) == Compared()
+    while sum_up(ledger, world.catalog, 7):  # from the beginning again
+        pass
+    assert datasets_behind(ledger, world.catalog, 1) == behind_us
 
 
 def test_nothing_is_overwritten(zone: Zone, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ class Evidence:
     removed: frozenset[str] = frozenset()
     sequences: Mapping[str, int] = field(default_factory=dict)
     contracts: Mapping[str, int] = field(default_factory=dict)
+    revoked: frozenset[str] = frozenset()
+    """Session ids."""
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ def read_evidence(ledger_dir: Path, tenant: str, newest: int | None = None) -> E
 def evidence_of(entries: Iterable[Mapping[str, Any]], tenant: str) -> Evidence:
     commits: dict[str, Commit] = {}
     removed: set[str] = set()
+    revoked: set[str] = set()
     sequences: dict[str, int] = defaultdict(int)
     contracts: dict[str, int] = defaultdict(int)
     for entry in entries:
@@ -44,10 +45,13 @@ def evidence_of(entries: Iterable[Mapping[str, Any]], tenant: str) -> Evidence:
                     ))  # fmt: skip
                 if entry.get("version"):
                     removed.add(entry["version"])
+            case "revocation":
+                revoked.add(entry["session"])
+                continue
             case "contract":
                 contracts[entry["dataset_id"]] = max(contracts[entry["dataset_id"]], entry["version"])
                 continue
             case _:
                 continue
         sequences[entry["dataset_id"]] = max(sequences[entry["dataset_id"]], entry["sequence"])
-    return Evidence(commits, frozenset(removed), dict(sequences), dict(contracts))
+    return Evidence(commits, frozenset(removed), dict(sequences), dict(contracts), frozenset(revoked))

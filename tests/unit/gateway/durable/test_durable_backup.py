@@ -120,6 +120,19 @@ def test_a_row_put_back_by_sql_closes_its_dataset_at_the_next_start(zone: Zone) 
     assert datasets_behind(zone.directory / "ledger", world.catalog) == {row.dataset_id}
 
 
+def test_a_revocation_that_a_row_forgot_is_made_again(zone: Zone) -> None:
+    world = zone.world
+    who, other = world.attested(), world.attested()
+    assert who.session is not None
+    assert other.session is not None
+    world.run(world.sessions.revoke(who, who.session.session_id))
+    world.ledger.publish()
+    world.sql("update session set revoked_at = null where session_id = ?", who.session.session_id)
+    datasets_behind(zone.directory / "ledger", world.catalog)
+    rows = [world.catalog.find_session(each.session.session_id) for each in (who, other) if each.session]
+    assert [row is not None and row.revoked_at is not None for row in rows] == [True, False]
+
+
 def test_what_is_older_than_a_start_reads_is_summed_up(zone: Zone) -> None:
     world, ledger = zone.world, zone.directory / "ledger"
     world.ledger.publish()

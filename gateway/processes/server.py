@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -71,5 +71,6 @@ class FrontServer(uvicorn.Server):
             await asyncio.sleep(min(5.0, self._stall_seconds / 4))
             now = loop.time()
             for connection in tuple(self.server_state.connections):
-                if isinstance(connection, BoundedHeads) and connection.stalled(now, self._stall_seconds):
-                    connection.transport.abort()
+                with suppress(OSError):  # closed in this moment: the next look is for the others
+                    if isinstance(connection, BoundedHeads) and connection.stalled(now, self._stall_seconds):
+                        connection.transport.abort()

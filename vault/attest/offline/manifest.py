@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vault.attest.claims import Refusal
-from vault.attest.offline.contents import MAX_FILE, Presented, milliseconds
+from vault.attest.offline.contents import MAX_FILE, Presented, is_json, milliseconds
 from vault.attest.offline.kinds import Verdict, verify_files
 from vault.attest.tdx.tcb import STATUSES
 from vault.errors import Refused
@@ -20,8 +20,6 @@ from vault.errors import Refused
 UNUSABLE = "unusable"  # the entry, not the evidence: no such file, no such time
 MAX_ENTRIES = 10_000
 _NAMES = ("id", "kind", "expect")
-_COLLATERAL_KINDS = {"tdx"}  # their second file is collateral, not an endorsement
-_WITHOUT_COLLATERAL = {"azure-vtpm": "azure-vtpm-quote"}  # what an entry can be checked for when it has none
 
 
 class UnusableManifest(Exception):
@@ -77,14 +75,29 @@ def _outcome(entry: dict[str, Any], read: Callable[[str], bytes], present_ms: in
         now_ms = None if entry.get("at") is None else milliseconds(entry["at"])
     except (OSError, ValueError, OverflowError) as error:
         return UNUSABLE, str(error)
-    collateral = others.pop(0) if others and entry["kind"] in _COLLATERAL_KINDS else None
-    presented = Presented(evidence, tuple(others), collateral, None, now_ms, present_ms)
+    kind, endorsements, collateral = _sorted(entry["kind"], others)
+    presented = Presented(evidence, endorsements, collateral, None, now_ms, present_ms)
     try:
-        verdict = verify_files(_WITHOUT_COLLATERAL.get(entry["kind"], entry["kind"]), presented)
+        verdict = verify_files(kind, presented)
     except Refused as refused:
         name = Refusal(refused.reason).removeprefix("attest.")
-        return (refused.detail, name) if refused.detail in STATUSES else (name, refused.detail)
+        is_status = kind == "tdx" and refused.detail in STATUSES
+        return (refused.detail, name) if is_status else (name, refused.detail)
     return _status(verdict), ""
+
+
+def _sorted(kind: str, others: list[bytes]) -> tuple[str, tuple[bytes, ...], bytes | None]:
+    """The kind that an entry can be checked for, its endorsements, and its collateral.
+
+    Evidence of a vTPM over TDX is checked for its signatures where the entry has no collateral (a JSON document).
+    """
+    if kind == "tdx":
+        return kind, tuple(others[1:]), others[0] if others else None
+    if kind != "azure-vtpm":
+        return kind, tuple(others), None
+    collateral = next((content for content in others if is_json(content)), None)
+    certificates = tuple(content for content in others if not is_json(content))
+    return ("azure-vtpm-quote" if collateral is None else kind), certificates, collateral
 
 
 def _status(verdict: Verdict) -> str:

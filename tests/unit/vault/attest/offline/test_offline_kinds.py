@@ -152,14 +152,15 @@ def test_contents() -> None:
 
 
 def test_entries_of_a_manifest() -> None:
-    files = {"token": token(), "key": jwk(), "quote": tpm_files().evidence}
+    files = {"az": b'{"version":1}', "json": b"{}", "token": token(), "key": jwk(), "quote": tpm_files().evidence}
     entries: list[dict[str, Any]] = [
         {"id": "a", "kind": "jws", "files": ["token", "key"], "at": None, "expect": "ok"},
         {"id": "b", "kind": "jws", "files": ["token", "key"], "at": "2027-01-01", "expect": "expired"},
         {"id": "c", "kind": "tpm", "files": ["quote"], "expect": "malformed"},
         {"id": "d", "kind": "jws", "files": ["token"], "at": None, "expect": "ok"},
+        {"id": "e", "kind": "azure-vtpm", "files": ["az", "json"], "at": None, "expect": "malformed"},
     ]
     checked = list(check_entries(entries, lambda name: files[name], NOW_MS))
     assert [(one.outcome, one.agrees) for one in checked] == [
-        ("ok", True), ("expired", True), ("malformed", True), ("no-trust", False),
+        ("ok", True), ("expired", True), ("malformed", True), ("no-trust", False), ("malformed", True),
     ]  # fmt: skip

@@ -23,7 +23,8 @@ def test_readers_that_take_nothing_hold_no_thread_and_are_cut_off(target: Target
         time.sleep(1)
         with target.connect() as late:
             late.sendall(target.get())
-            assert b"\r\nretry-after: 1\r\n" in (said := late.recv(65536))
+            said = late.recv(65536)
+            assert b"\r\nretry-after: 1\r\n" in said
             assert said.startswith(b"HTTP/1.1 503 ")
         assert target.resident_mib() - resident < 16 * PER_PRINCIPAL
         back_to(target, before + 1)  # the analyst's

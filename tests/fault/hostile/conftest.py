@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,6 +29,6 @@ def target() -> Iterator[Target]:
             s3.put_object(Bucket=BUCKET, Key="small", Body=os.urandom(SMALL))
             s3.put_object(Bucket=BUCKET, Key="big", Body=os.urandom(BIG))
             found = Target(running)
-            for _ in range(20):  # warm
-                s3.get_object(Bucket=BUCKET, Key="big")["Body"].read()
+            with ThreadPoolExecutor(10) as pool:  # every thread of the worker has its connections to the catalog
+                list(pool.map(lambda _: s3.get_object(Bucket=BUCKET, Key="big")["Body"].read(), range(40)))
             yield found

@@ -22,7 +22,7 @@ def half_written(target: Target) -> set[Path]:
 
 
 def back_to(target: Target, descriptors: int) -> None:
-    until(target.descriptors, 15, "descriptors stay open", lambda now: now <= descriptors + 4)
+    until(target.descriptors, 15, "descriptors stay open", lambda now: now <= descriptors + 12)
 
 
 def put(target: Target, key: str) -> bytes:

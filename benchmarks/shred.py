@@ -27,7 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vault.broker.execution import Execution, ExecutionParts
-from vault.broker.key_requests import MemoryMarks, RequestSeal
+from vault.broker.key_requests import MemoryMarks, RequestFacts, RequestSeal
 from vault.broker.orders import order_sha256, parse_order
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database, sqlite_url
@@ -117,8 +117,9 @@ class Population:
         self.catalog.drop_wraps([victim])  # what a withdrawal does
         request_id = self.order([victim])
         spent = {"rewrap_s": 0.0, "shred_s": 0.0, "rewrap_cpu_s": 0.0}
-        row = self.catalog.find_key_request(request_id)
-        assert row is not None
+        found = self.catalog.find_key_request(request_id)
+        assert found is not None
+        row: RequestFacts = found
         before = row.created_at
         while row.state not in {"done", "waiting"}:
             step, start, cpu = row.step, time.perf_counter(), time.process_time()

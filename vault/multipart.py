@@ -125,7 +125,7 @@ class Multipart(Commits):
         return self.commit_upload(self.finish_upload(upload, listed, facts), **commit)
 
     def abort_upload(self, upload: UploadRow) -> None:
-        """NotFound("upload") unless it is open. The broker is told first: who kept the wrap has nothing from then on."""
+        """NotFound("upload") unless it is open. The broker is told first: a wrap that was kept opens nothing then."""
         scope = self._scope(upload.dataset_id, wrapped_from_json(upload.wrapped).key_class)
         self._broker.end_upload(scope, upload.version_id, upload.upload_id)
         self.catalog.abort(upload.dataset_id, upload.upload_id)

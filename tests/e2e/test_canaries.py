@@ -100,10 +100,10 @@ def tried(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     return None
 
 
-def masked_roads(recorded: Recorded) -> None:
+def masked_roads(recorded: Recorded, callers: tuple[str, ...] = ("analyst", "steward")) -> None:
     """Everything somebody without an attested session may ask, of both ports, and much that is refused."""
     world = recorded.world
-    for who in ("analyst", "steward"):
+    for who in callers:
         client = recorded.client(who)
         for bucket, key in OBJECTS:
             tried(client.get_object, Bucket=bucket, Key=key)
@@ -151,8 +151,15 @@ def api_roads(recorded: Recorded, who: str) -> None:
 
 
 def test_nothing_of_a_person_leaves_on_a_masked_road(recorded: Recorded, scanner: CanaryScanner) -> None:
-    masked_roads(recorded)
+    masked_roads(recorded, ("analyst",))
+    assert scanner.scan(recorded.everything()) == []
+    # The steward's HEAD shows the metadata he wrote himself (design 4.2), and nothing else of a person.
+    masked_roads(recorded, ("steward",))
     left = recorded.everything()
+    own = [body for body in left if METADATA_CANARY.encode() in body]
+    assert all(METADATA_CANARY.encode() not in body.replace(b"x-amz-meta-contact: " + METADATA_CANARY.encode(), b"")
+               for body in own)  # fmt: skip
+    left = [body.replace(METADATA_CANARY.encode(), b"") for body in left]
     assert sum(len(stream) for stream in left) > 100_000  # the roads were really taken
     assert any(body.startswith(b"PAR1") for body in left)
     assert any(body.startswith(b"name,email,phone") for body in left)

@@ -75,7 +75,7 @@ def test_ready_file_readiness_and_a_clean_end(tmp_path: Path) -> None:
         document = json.loads(ready.read_text())
         assert ready.stat().st_mode & 0o777 == 0o600  # it holds credentials
         assert set(document) == {"s3_endpoint", "api_endpoint", "region", "pid", "zones", "credentials"}
-        assert set(document["credentials"]) == {"steward", "analyst"}
+        assert set(document["credentials"]) == {"steward", "analyst", "custodian"}
         assert [zone["name"] for zone in document["zones"]] == ["de", "fr"]
         assert document["pid"] == process.pid
         assert document["s3_endpoint"] == document["zones"][0]["s3_endpoint"]

@@ -126,7 +126,7 @@ def in_shape(document: dict[str, Any]) -> None:
     assert (zone["name"], zone["jurisdiction"], document["region"]) == ("de", "de", "de")
     for keys in document["credentials"].values():
         assert set(keys) == {"access_key_id", "secret_access_key"}
-    assert set(document["credentials"]) == {"steward", "analyst"}
+    assert set(document["credentials"]) == {"steward", "analyst", "custodian"}
     for endpoint in (zone["s3_endpoint"], zone["api_endpoint"]):
         assert urlsplit(endpoint).scheme == "http"
         assert urlsplit(endpoint).hostname == "127.0.0.1"

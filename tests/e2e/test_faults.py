@@ -86,6 +86,7 @@ def nothing_is_orphaned(world: World) -> None:
     assert unfinished(world) == []
     named = {row[0] for row in world.catalog("select store_key from body")}
     named |= {row[0] for row in world.catalog("select store_key from manifest_generation")}
+    named |= {row[0] for row in world.catalog("select name from store_record")}
     assert store_files(world) <= named
     assert world.catalog("select count(*) from upload where completed is null and state = 'open'") == [(0,)]
 

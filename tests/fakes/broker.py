@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -23,6 +23,7 @@ from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.sample import SampleVerifier, sample_evidence
 from vault.attest.verifier import Verifiers
 from vault.broker.checks import ReleasePolicy
+from vault.broker.ports import KeyCatalog
 from vault.broker.service import Broker, BrokerParts
 from vault.broker.types import Attested, GeneratedKey, Grant
 from vault.errors import Refused
@@ -294,7 +295,7 @@ class BrokerWorld:
             provider_raw=self.provider_raw,
             provider_view=self.provider_view,
             secrets=ZoneSecrets(keys, LocalProvider.connect(keys, KeyClass.RAW)),
-            catalog=self.catalog,
+            catalog=cast("KeyCatalog", self.catalog),  # orders about keys are tested over the real catalog
             verifiers=Verifiers({"sample": SampleVerifier()}),
             verify_promise=self.ledger.verify_promise,
             ledger_public_key=self.ledger.public_key,

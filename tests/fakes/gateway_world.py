@@ -17,6 +17,7 @@ import secrets
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -92,6 +93,19 @@ def contract_for(dataset: str, **changes: Any) -> dict[str, Any]:
     return document | changes
 
 
+_ENGINES: dict[tuple[str, int], Any] = {}
+
+
+def _engine(bundle: Bundle, thread: int) -> Any:
+    """One engine a bundle and thread, kept for good: regorus wants an engine dropped on the thread that made it, and
+    the collector runs on any."""
+    if (bundle.revision, thread) not in _ENGINES:
+        _ENGINES[bundle.revision, thread] = engine_of(
+            {"modules": [list(module) for module in bundle.modules], "data": bundle.data}
+        )
+    return _ENGINES[bundle.revision, thread]
+
+
 class ShippedEngine:
     """`Engine` over regorus in this process. `before` may raise in place of an answer; `says` replaces decisions."""
 
@@ -106,7 +120,7 @@ class ShippedEngine:
         self.says: Callable[[Any], Any | Undefined] | None = None
 
     async def load(self, bundle: Bundle) -> str:
-        self._evaluator._engine = engine_of({"modules": [list(m) for m in bundle.modules], "data": bundle.data})
+        self._evaluator._engine = _engine(bundle, threading.get_ident())
         self._revision = bundle.revision
         return bundle.revision
 
@@ -246,10 +260,11 @@ class GatewayWorld:
             decision_key=self.hello.decision_key, freshness_grace_ms=GRACE_MS, executor=self.executor,
             clock=self.clock, metrics=self.metrics,
         )  # fmt: skip
-        self.registry = Registry(self.guard, self.catalog, self.vault, **({
+        options: dict[str, Any] = {
             "region": ZONE, "created_label": "personal", "static_key": b"s" * 32, "zones": ["de", "fr"],
             "posture": posture, "keep": self.vault.records.keep_dataset,
-        } | registry))  # fmt: skip
+        }  # fmt: skip
+        self.registry = Registry(self.guard, self.catalog, self.vault, **(options | registry))
         self.reads = Reads(self.guard, self.vault, self.catalog)
         self.writes = Writes(self.guard, self.vault, self.catalog)
         self.front = Front(self.guard, self.reads, self.writes, self.registry)

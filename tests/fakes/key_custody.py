@@ -59,7 +59,9 @@ class KeyCustody:
     def order(
         self, action: str, *, by: Principal | None = None, dataset: str = "claims", **what: Any
     ) -> dict[str, Any]:
-        asked = {"key_class": None, "epochs": [], "versions": [], "keys": [], "prefix": None, "reason": "a test"}
+        asked: dict[str, Any] = {
+            "key_class": None, "epochs": [], "versions": [], "keys": [], "prefix": None, "reason": "a test"
+        }  # fmt: skip
         return self.world.run(
             self.keys.order(by or self.first, dataset, action, **(asked | what), request_id="req")
         )

@@ -298,6 +298,7 @@ def test_an_order_to_destroy_is_not_hurried_by_sql(world: GatewayWorld, custody:
 
 def test_a_revoked_session_is_not_revived_by_sql(world: GatewayWorld) -> None:
     session = world.attested()
+    assert session.session is not None
     assert world.read(session, "a.csv").error is None
     world.run(world.sessions.revoke(world.trainer, session.session.session_id))
     world.sql("update session set revoked_at = null where session_id = ?", session.session.session_id)

@@ -80,7 +80,10 @@ def seal_manifest(
 
     Raises Malformed "manifest.document" or "manifest.header" for what no reader would accept.
     """
-    data_key = manifest_key(object_key, manifest.manifest_id, manifest.generation)
+    try:
+        data_key = manifest_key(object_key, manifest.manifest_id, manifest.generation)
+    except Malformed as error:
+        raise Malformed("manifest.document", str(error)) from error
     return seal_manifest_under(manifest, data_key, wrapped, entropy)
 
 

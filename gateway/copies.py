@@ -26,7 +26,8 @@ from gateway.s3.ports import (
 )
 from gateway.shown import here, kept_checksums, shown_version
 from gateway.uploads import Uploads
-from gateway.writes import Writes, as_strict, key_class, precondition
+from gateway.writes import Writes, as_strict, key_class, precondition, trusted_format
+from vault.catalog.rows import VersionRow
 from vault.catalog.section import NewJob
 from vault.objects import Changes
 from vault.ref import ObjectRef
@@ -105,7 +106,7 @@ class Copies:
             checksums = _spelled(algorithm, running)
             changes = replace(changes, checksums=checksums.values)
         dataset, facts = here(admission), as_strict(writes.sealed_facts(admission), source)
-        data_format = source.format
+        data_format = _copied_format(admission, source, target)
         views = [] if facts.label == "none" else await guard.blocking(
             writes.views, dataset, admission.allow, data_format
         )
@@ -117,7 +118,7 @@ class Copies:
             partial(
                 writes.vault.copy, source, target.key, facts, changes, reading.grant,
                 written_by=principal.principal_id, run_id=admission.facts.run.run_id, record=admission.decision_id,
-                jobs=jobs, views=views, expect=precondition(condition, principal),
+                data_format=data_format, jobs=jobs, views=views, expect=precondition(condition, principal),
             )
         )  # fmt: skip
         reading.charge_whole()
@@ -145,6 +146,13 @@ class Copies:
             etag=written.etag, last_modified=writing.committed_at, version_id=written.version_id,
             source_version_id=reading.version_id, checksums=written.checksums, decision_id=written.decision_id,
         )  # fmt: skip
+
+
+def _copied_format(admission: Admission, source: VersionRow, target: ObjectRef) -> str:
+    """The bytes stay, and so does their rendering, under their own name. A new one is the caller's word, and masked
+    callers would list it: a key holds a raw row as well as a body does. (A view's content type is its own, and it has
+    neither tags nor metadata.)"""
+    return source.format if target.key == source.key else trusted_format(admission, source.format)
 
 
 def _check(reading: Reading, check_source: CheckSource | None) -> None:

@@ -32,16 +32,18 @@ class Changes:
 class Copies(Generations):
     def copy(
         self, source: VersionRow, target_key: str, facts: Facts, changes: Changes, grant: Grant, *, written_by: str,
-        run_id: str, record: str, jobs: Callable[[str], Sequence[NewJob]] = lambda _: (),
-        views: Sequence[NewView] = (), expect: Precondition | None = None,
+        run_id: str, record: str, data_format: str | None = None,
+        jobs: Callable[[str], Sequence[NewJob]] = lambda _: (), views: Sequence[NewView] = (),
+        expect: Precondition | None = None,
     ) -> VersionRow:  # fmt: skip
         """Durable and visible when it returns. `grant`: of the promised read of `source`; `jobs` by new version id.
+        `data_format`: what the copy may be masked as, where not what its source is.
         Conflict("precondition" | "copy.source-gone"), NotFound("dataset" | "key" | "version.marker")."""
         if facts.label == "personal" and source.key_class == "view":
             raise Refused("copy.class", "what may be personal is not sealed in the class that all readers open")
         sealed = self._copied(source, target_key, facts, changes, grant)
         said = Said(
-            written_by, run_id, source.format,
+            written_by, run_id, source.format if data_format is None else data_format,
             *((changes.checksums, "FULL_OBJECT") if changes.checksums else _kept(source)),
         )  # fmt: skip
         shared = [body.body_id for body in sealed.bodies]

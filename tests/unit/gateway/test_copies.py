@@ -70,7 +70,8 @@ def test_a_job_copies_over_the_same_bodies(world: GatewayWorld) -> None:
     assert made.etag == source.etag
     row = world.version("b.csv")
     assert (row.label, row.key_class, row.placement) == ("personal", "raw", source.placement)
-    assert (row.written_by, row.format) == (job.principal_id, "csv")
+    # Under a name that a run gave it which reads raw rows: no plan is trusted to show it.
+    assert (row.written_by, row.format) == (job.principal_id, "opaque")
     read = world.read(job, "b.csv")
     assert (read.body, read.facts["user_metadata"]) == (CSV, {"made": "here"})
     intents = world.entries("intent")
@@ -84,13 +85,54 @@ def test_a_job_copies_over_the_same_bodies(world: GatewayWorld) -> None:
     assert source.version_id in {io.version_id for io in world.inputs(job.session.run_id)}  # type: ignore[union-attr]
 
 
-def test_the_copys_views_are_queued_with_it(world: GatewayWorld) -> None:
-    world.put("a.csv", CSV)
-    copy(world, world.attested(), "a.csv", "b.csv")
-    row = world.version("b.csv")
-    # A job that read raw rows writes nothing that a plan is trusted to mask, and these are the very bytes it read.
+def listed(world: GatewayWorld, who: Principal) -> str:
+    """Everything that a listing of all keys, and of all versions, tells this caller."""
+    given: dict[str, Any] = {"prefix": "", "delimiter": "", "limit": 1000, "request_id": "req"}
+    keys = world.run(world.front.list_objects(who, world.dataset_ref(), after="", **given))
+    versions = world.run(world.front.list_versions(who, world.dataset_ref(), after_key="", after_version="", **given))
+    return f"{keys} {versions}"
+
+
+@pytest.mark.parametrize("read_first", [True, False])
+def test_raw_rows_do_not_leave_in_the_name_of_a_copy(world: GatewayWorld, read_first: bool) -> None:
+    """A key is as good a place for a raw row as a body: the copy is listed to nobody who is shown masks, as the same
+    job's PUT is not, and no plan that is declared later builds a view of it."""
+    world.contract("claims", keys_personal=False)
+    world.build(world.put("a.csv", CSV))
+    job = world.attested()
+    if read_first:
+        assert world.read(job, "a.csv").body == CSV
+    leak = f"leak/{CANARY.decode()}.csv"
+    copy(world, job, "a.csv", leak)
+    world.put("put/by-the-job.csv", CSV, by=job)
+    row = world.version(leak)
+    assert row.format == "opaque"
+    assert [view for view in world.catalog.views(row.dataset_id) if view.version_id == row.version_id] == []
+    world.contract("claims", keys_personal=False)  # a contract is written again: the views that lack are queued
+    assert [view for view in world.catalog.views(row.dataset_id) if view.version_id == row.version_id] == []
+    shown = listed(world, world.analyst)
+    assert "a.csv" in shown
+    assert CANARY.decode() not in shown
+    assert "by-the-job" not in shown
+    assert world.read(world.analyst, leak).refusal is not None
+    assert world.read(world.attested(), leak).body == CSV
+
+
+def test_a_copy_that_names_nothing_anew_keeps_its_rendering(world: GatewayWorld) -> None:
+    """Onto its own key, as metadata are changed in S3: bytes and names that masked callers know already."""
+    job = world.attested()
+    world.put("a.csv", CSV, by=job)
+    assert world.read(job, "a.csv").body == CSV
+    said = CANARY.decode()
+    copy(
+        world, job, "a.csv", "a.csv", user_metadata={"of": said}, tags={"of": said}, content_type=f"text/csv; of={said}"
+    )
+    row = world.version("a.csv")
+    assert row.format == "csv"
     world.build(row)
-    assert world.read(world.analyst, "b.csv").body == MASKED
+    read = world.read(world.analyst, "a.csv")
+    assert (read.body, read.facts["user_metadata"]) == (MASKED, {})
+    assert said not in str(read.facts) + listed(world, world.analyst)
 
 
 def test_what_a_copy_says_differently(world: GatewayWorld) -> None:

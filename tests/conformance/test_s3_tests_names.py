@@ -23,6 +23,7 @@ def test_the_subset_is_the_one_that_is_published() -> None:
     assert sum(not each.disputed for each in core) == UNDISPUTED
     assert {each.family for each in names() if each.beyond} == {
         "beyond: POST form", "beyond: bucket create/delete", "beyond: conditional delete",
+        "beyond: rest of the data plane",
     }  # fmt: skip
 
 

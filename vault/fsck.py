@@ -58,8 +58,11 @@ class Fsck:
     def __init__(
         self, store: Store, catalog: Catalog, zone: str, *, evidence: Evidence | None = None, keys: Opens | None = None,
         repair: bool = False, progress: Progress = lambda _what, _count: None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`keys`: deep, every body is read and authenticated; nothing of its plaintext leaves this object."""
+        """`keys`: deep, every body is read and authenticated; nothing of its plaintext leaves this object. `settle`
+        waits until what a serving zone was just writing is written: a record lies in the store before its row says so.
+        """
         self._store = store
         self._catalog = catalog
         self._zone = zone
@@ -67,6 +70,7 @@ class Fsck:
         self._keys = keys
         self._repair = repair
         self._progress = progress
+        self._settle = settle
         self._records = StoreRecords(store, catalog, zone)
         self._ahead: list[str] = []
         self.checked = Checked()
@@ -137,12 +141,10 @@ class Fsck:
     def _newer_records(self) -> Iterator[Finding]:
         """An older catalog was put back. Its own word must not be written over the only one that leads to the keys of
         those who survived an erasure since."""
-        for name in self._records.listed("g"):
-            try:
-                if self._records.newer_group(name):
-                    self._ahead.append(name)
-            except (NotFound, Malformed):
-                continue  # told of with the other records
+        ahead = [name for name in self._records.listed("g") if self._is_ahead(name)]
+        if ahead:
+            self._settle()
+        self._ahead = [name for name in ahead if self._is_ahead(name)]
         if self._ahead and self._repair:
             self._records.adopt()
         for name in self._ahead:
@@ -170,21 +172,38 @@ class Fsck:
                 self._catalog.enqueue(again.kind, again.subject, f"{again.job_id}-fsck-{self._catalog.now()}")
             yield Finding("view.not-queued", row.view_id, self._repair)
 
+    def _is_ahead(self, name: str) -> bool:
+        try:
+            return self._records.newer_group(name)
+        except (NotFound, Malformed):
+            return False  # told of with the other records
+
     def _kept_records(self) -> Iterator[Finding]:
+        suspect = set()
         for name, sha256 in self._records.expected():
             self._seen("records")
-            code = ""
-            try:
-                if self._records.sha256(name) != sha256:
-                    code = "record.older"
-            except NotFound:
-                code = "record.missing"
-            except Malformed:
-                code = "record.edited"
-            if code and name not in self._ahead:
+            if self._wrong_record(name, sha256):
+                suspect.add(name)
+        if not suspect:
+            return
+        self._settle()
+        for name, sha256 in list(self._records.expected()):
+            code = self._wrong_record(name, sha256) if name in suspect else ""
+            if code:
                 if self._repair:
                     self._records.rewrite(name)
                 yield Finding(code, name, self._repair)
+
+    def _wrong_record(self, name: str, sha256: bytes) -> str:
+        """The finding's code; empty where the record is as the catalog has it, or was told of as being ahead."""
+        if name in self._ahead:
+            return ""
+        try:
+            return "" if self._records.sha256(name) == sha256 else "record.older"
+        except NotFound:
+            return "record.missing"
+        except Malformed:
+            return "record.edited"
 
     def _unnamed(self) -> Iterator[Finding]:
         """Listed one shard at a time; what is not named is left for a rebuild to find for a week."""

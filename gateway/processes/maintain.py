@@ -6,6 +6,7 @@ It runs where the provider's credentials are: manifests and bodies must be authe
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +19,11 @@ from gateway.processes.providers import open_providers
 from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.record import rfc3339
 from gateway.settings import Settings
+from lineage.errors import LineageError
 from vault.adopting import adopt, settle_epochs
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database
-from vault.errors import Refused
+from vault.errors import Refused, VaultError
 from vault.fsck import Finding, Fsck, behind
 from vault.keys.deadline import DeadlineProvider
 from vault.keys.hierarchy import KeyRing
@@ -30,6 +32,7 @@ from vault.keys.zone_secrets import ZoneSecrets
 from vault.rebuild import Rebuild
 from vault.records import StoreRecords
 
+SETTLE_SECONDS = 3.0
 NOT_RESTORED = (
     "principals and static keys (made anew by `init`; ids differ, so nobody is the writer of what was written before)",
     "sessions and challenges (jobs attest again)",
@@ -40,7 +43,7 @@ NOT_RESTORED = (
 
 
 def run_maintain(settings: Settings, argv: list[str]) -> int:
-    """0 done; 1 something is wrong and was told; raises VaultError, LineageError."""
+    """0 done; 1 something is wrong and was told, in findings or as `error`: code, kind (of exception) and detail."""
     asked = argparse.ArgumentParser(prog="python -m gateway maintain")
     asked.add_argument("what", choices=["fsck", "rebuild", "backup", "restore"])
     asked.add_argument("directory", nargs="?", type=Path)
@@ -52,7 +55,12 @@ def run_maintain(settings: Settings, argv: list[str]) -> int:
     work: Mapping[str, Callable[[Settings, argparse.Namespace], tuple[dict[str, Any], bool]]] = {
         "fsck": _fsck, "rebuild": _rebuild, "backup": _backup, "restore": _restore,
     }  # fmt: skip
-    document, good = work[given.what](settings, given)
+    try:
+        document, good = work[given.what](settings, given)
+    except (VaultError, LineageError) as error:
+        document, good = {
+            "error": {"code": error.reason, "kind": type(error).__name__, "detail": error.detail},
+        }, False  # fmt: skip
     print(json.dumps({"command": given.what, "zone": settings.zone, "ok": good} | document, sort_keys=True))
     return 0 if good else 1
 
@@ -67,6 +75,7 @@ def _fsck(settings: Settings, given: argparse.Namespace) -> tuple[dict[str, Any]
     keys = KeyRing(providers, catalog, now_ms) if given.deep else None
     found = Fsck(
         open_store(settings), catalog, settings.zone, keys=keys, repair=given.repair, progress=_progress,
+        settle=lambda: time.sleep(SETTLE_SECONDS),
         evidence=read_evidence(given.ledger or settings.ledger_dir, settings.tenant),
     ).run()  # fmt: skip
     return {

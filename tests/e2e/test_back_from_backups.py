@@ -78,6 +78,8 @@ def test_backup_shred_rebuild_restore(directory: Path) -> None:
         for key in KEYS:
             world.s3("steward").put_object(Bucket=DATASET, Key=key, Body=key.encode())
         maintain(directory, "backup", str(directory / "before"))
+        refusal = maintain(directory, "backup", str(directory / "before"), code=7)["error"]
+        assert (refusal["code"], "an empty directory" in refusal["remedy"]) == ("backup.exists", True)
         order = world.command("key", "shred", DATASET, "--key", "erased.txt", "--reason", "request 1")["requests"][0]
         world.command("key", "approve", order["request_id"], "--yes")
         erased = json.loads(world.command("key", "certificate", order["request_id"])["certificate"])["erasure"]
@@ -96,6 +98,8 @@ def test_backup_shred_rebuild_restore(directory: Path) -> None:
         world.s3("steward").delete_object(Bucket=DATASET, Key="rebuilt.txt")
 
     # The backup from before the erasure is put back into a zone that has its keys and its store.
+    refusal = maintain(directory, "restore", str(directory / "before"), code=7)["error"]
+    assert (refusal["code"], str(zone) in refusal["message"]) == ("restore.not-empty", True)
     kept = directory / "newer"
     kept.mkdir()
     for name in (*LOST, *MOVED):

@@ -24,14 +24,17 @@ def zone(tmp_path: Path) -> Iterator[Zone]:
     made.world.close()
 
 
-def checked(zone: Zone, *, repair: bool = False, deep: bool = False) -> Checked:
+def checked(
+    zone: Zone, *, repair: bool = False, deep: bool = False, settle: Callable[[], None] = lambda: None
+) -> Checked:
     world = zone.world
     keys = KeyRing(
         {each: LocalProvider.connect(zone.directory / "keys", each) for each in KeyClass}, world.catalog, world.clock
     )
     return Fsck(
-        world.vault.store, world.catalog, ZONE, evidence=zone.evidence(), keys=keys if deep else None, repair=repair
-    ).run()
+        world.vault.store, world.catalog, ZONE, evidence=zone.evidence(), keys=keys if deep else None, repair=repair,
+        settle=settle,
+    ).run()  # fmt: skip
 
 
 def codes(found: Checked) -> list[str]:
@@ -154,3 +157,37 @@ def test_a_deleted_version_put_back_by_sql_is_named(zone: Zone) -> None:
 def test_evidence_is_of_one_tenant() -> None:
     entry = {"type": "removal", "tenant": "other", "version": "1" * 32}
     assert evidence_of([entry], TENANT).removed == frozenset()
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), flip], ids=["missing", "edited"])
+def test_a_record_that_is_just_being_written_is_looked_at_again(zone: Zone, harm: Callable[[Path], None]) -> None:
+    """While the zone serves, a record and its row are not written in one moment: only what stays is told."""
+    record = dataset_record(zone)
+    whole, waited = record.read_bytes(), []
+    harm(record)
+    found = checked(zone, settle=lambda: waited.append(record.write_bytes(whole)))
+    assert (found.findings, len(waited)) == ([], 1)
+    harm(record)
+    codes_now = codes(checked(zone, settle=lambda: waited.append(0)))
+    assert codes_now in (["record.missing"], ["record.edited"])
+    assert len(waited) == 2
+
+
+def test_a_dataset_changed_between_the_looks_is_compared_with_its_new_row(zone: Zone) -> None:
+    record, world = dataset_record(zone), zone.world
+    whole = record.read_bytes()
+    dataset_id = world.dataset.dataset_id
+
+    def row_first() -> None:
+        world.contract("claims", owner="another department")  # writes row and record
+        assert record.read_bytes() != whole
+
+    record.unlink()
+    assert checked(zone, settle=row_first).findings == []
+    assert dataset_id in record.name
+
+
+def test_a_whole_zone_waits_for_nothing(zone: Zone) -> None:
+    waited: list[int] = []
+    assert checked(zone, settle=lambda: waited.append(0)).findings == []
+    assert waited == []

@@ -52,7 +52,7 @@ def backup(
 
 
 def restore(
-    directory: Annotated[Path, typer.Argument(exists=True)], zone: Zone = None, state_dir: State = None,
+    directory: Annotated[Path, typer.Argument(help="What `backup` wrote.")], zone: Zone = None, state_dir: State = None,
     ledger: Ledger = None, json: Json = False,
 ) -> None:  # fmt: skip
     """A backup into a zone that has keys and nothing else. Exits 1 when a ledger says that it is older."""
@@ -120,7 +120,7 @@ _BY_CODE: dict[str, type[DemesneError]] = {
 }  # fmt: skip
 _BY_KIND: dict[str, type[DemesneError]] = {"NotFound": NotFound, "Conflict": Conflict, "Unavailable": Unavailable}
 _SAID = {
-    "backup.directory": ("DIRECTORY is missing", "name the directory of the backup"),
+    "backup.directory": ("DIRECTORY cannot be used", "name a directory that this user may read and write"),
     "backup.exists": ("DIRECTORY is not empty", "name a new or an empty directory; a backup writes over nothing"),
     "backup.store": ("--with-store", "leave --with-store away, and copy the store by its own means"),
     "backup.format": ("DIRECTORY holds no backup", "name a directory that `demesne backup` finished"),

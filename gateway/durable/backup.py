@@ -64,9 +64,14 @@ def back_up(
     places: Places, target: Path, sequences: Callable[[], dict[str, int]], made_at: str, *, with_store: bool,
     progress: Progress = lambda _: None,
 ) -> Taken:  # fmt: skip
-    """Conflict("backup.exists") unless `target` is empty; Unavailable("backup.catalog")."""
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(target.iterdir()):
+    """Conflict("backup.exists") unless `target` is empty; Malformed("backup.directory"); Unavailable("backup.catalog").
+    """
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken_already = any(target.iterdir())
+    except OSError as error:
+        raise Malformed("backup.directory", f"{target}: {error.strerror}") from error
+    if taken_already:
         raise Conflict("backup.exists", str(target))
     if with_store:
         _store(places, target, progress)

@@ -75,6 +75,13 @@ def test_a_zone_without_its_keys(state: Path, capfd: pytest.CaptureFixture[str])
     assert "put the zone's keys back" in error["remedy"]
 
 
+def test_a_directory_that_is_no_backup(state: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for directory in (state, state / "nowhere"):
+        code, error = refused(capfd, "restore", str(directory), "--zone", "de", "--state-dir", str(state))
+        assert (code, error["code"]) == (5, "backup.format")
+        assert str(directory) in error["message"]
+
+
 @pytest.mark.parametrize(("code", "kind", "error", "field", "fix"), [
     ("backup.exists", "Conflict", Conflict, "DIRECTORY is not empty: /b", "an empty directory"),
     ("restore.not-empty", "Conflict", Conflict, "holds data already: /b", "move what is named away"),

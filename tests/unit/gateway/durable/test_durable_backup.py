@@ -153,6 +153,13 @@ def test_what_is_older_than_a_start_reads_is_summed_up(zone: Zone) -> None:
     assert datasets_behind(ledger, world.catalog, 1) == behind_us
 
 
+def test_a_file_is_no_directory_for_a_backup(zone: Zone, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(Malformed, match=r"backup\.directory"):
+        taken(zone, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
 def test_nothing_is_overwritten(zone: Zone, tmp_path: Path) -> None:
     source = taken(zone, tmp_path / "backup")
     with pytest.raises(Conflict, match=r"backup\.exists"):

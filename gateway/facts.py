@@ -225,7 +225,7 @@ class FactsReader:
             self._seen.at_least("run", run_id, 1)
 
     def _inputs(self, run_id: str) -> list[RunIoRow]:
-        return [io for io in self._catalog.io(run_id) if io.direction == "in"]
+        return self._catalog.inputs(run_id)
 
     def _unnamed_run(self, principal: Principal) -> str:
         """Without a named run: whatever this principal and workload do within the window is one."""

@@ -24,6 +24,7 @@ _TOUCH = (
     .values(last_at=bindparam("r_now"))
 )  # fmt: skip
 _IO = RUN_IO.select.where(same(run_io, "run_id")).order_by(run_io.c.at)
+_INPUTS = RUN_IO.select.where(same(run_io, "run_id", "direction")).order_by(run_io.c.at)
 _ONE_IO = RUN_IO.select.where(same(run_io, "run_id", "direction", "dataset_id", "version_id", "view"))
 _RECENT = RUN.select.where(same(run)).order_by(run.c.last_at.desc()).limit(bindparam("limit"))
 TOUCH_MS = 60_000
@@ -96,9 +97,13 @@ class Runs(Section):
     def io(self, run_id: str) -> list[RunIoRow]:
         return self._all(RUN_IO, _IO, run_id=run_id)
 
+    def inputs(self, run_id: str) -> list[RunIoRow]:
+        """What the run has read. Not what it wrote: an ingestion's every write would cost more than the one before."""
+        return self._all(RUN_IO, _INPUTS, run_id=run_id, direction="in")
+
     def run_label(self, run_id: str) -> RunLabel:
         """Strictest label and narrowest placement over everything the run has read."""
-        inputs = [row for row in self.io(run_id) if row.direction == "in"]
+        inputs = self.inputs(run_id)
         if not inputs:
             return RunLabel("none", None, 0)
         zones = set(inputs[0].placement).intersection(*(row.placement for row in inputs))

@@ -185,6 +185,17 @@ def test_an_edited_input_is_refused(world: GatewayWorld) -> None:
     assert caught.value.reason == "catalog.row-edited"
 
 
+def test_what_a_run_wrote_is_not_read_again_at_each_write(world: GatewayWorld) -> None:
+    """It was: the thousandth PUT of an ingestion cost ten times the first. An unreadable row shows who reads it."""
+    who = world.attested(run="r")
+    assert who.session is not None
+    world.catalog.add_io(
+        who.session.run_id, "out", world.dataset.dataset_id, "a" * 32, "raw", "personal", ("de",), RECORD
+    )
+    world.sql("update run_io set label = 'none'")
+    assert world.facts.gather(who, None, run_labels=True).run.inputs == 0
+
+
 def test_inputs_that_vanish_are_missed(world: GatewayWorld) -> None:
     """A label is shed by deleting a row, if nobody remembers how many there were."""
     who = world.attested(run="r")

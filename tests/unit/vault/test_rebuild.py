@@ -10,8 +10,8 @@ import pytest
 from gateway.durable.evidence import read_evidence
 from tests.fakes.gateway_world import MASKED, TENANT, ZONE
 from tests.fault.crash.check import Check, living
-from tests.fault.crash.told import first_model
 from tests.fault.crash.model import Model, content
+from tests.fault.crash.told import first_model
 from tests.fault.crash.work import Worker
 from tests.fault.crash.world import CrashWorld
 from vault.catalog.catalog import Catalog

@@ -10,7 +10,7 @@ import errno
 import resource
 import socket
 import ssl
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import structlog
@@ -48,7 +48,7 @@ class Acceptor:
         self,
         listening: socket.socket,
         make: Callable[[], asyncio.BaseProtocol],
-        connections: Sized,
+        connections: Collection[object],
         room: Room,
         context: ssl.SSLContext | None,
     ) -> None:
@@ -60,6 +60,7 @@ class Acceptor:
         self._room = room
         self._context = context
         self._opening: dict[asyncio.Task[None], socket.socket] = {}  # the oldest first
+        self._protocols: dict[asyncio.Task[None], asyncio.BaseProtocol] = {}
         self._lingering: set[socket.socket] = set()
         self._open = True
         listening.setblocking(False)
@@ -88,12 +89,19 @@ class Acceptor:
                 self._pause()
                 return
             sock.setblocking(False)
-            if len(self._connections) + len(self._opening) >= self._room.limit and not self._make_room():
+            if self._full() and not self._make_room():
                 self._turn_away(sock)
                 continue
             task = self._loop.create_task(self._connect(sock))
             self._opening[task] = sock
             task.add_done_callback(self._opened)
+
+    def _full(self) -> bool:
+        """One that is served already while its task still ends counts once: counted twice, it would end another."""
+        count = len(self._connections) + len(self._opening)
+        if count < self._room.limit:
+            return False
+        return count - sum(made in self._connections for made in self._protocols.values()) >= self._room.limit
 
     def _make_room(self) -> bool:
         """Idle strangers go first, then the oldest handshake under way, then idle connections of known clients."""
@@ -109,17 +117,25 @@ class Acceptor:
     def _opened(self, task: asyncio.Task[None]) -> None:
         """Also of one that was cancelled before its first step."""
         sock = self._opening.pop(task, None)
+        self._protocols.pop(task, None)
         if sock is not None and (not task.done() or task.cancelled()):
             sock.close()
+
+    def _made(self) -> asyncio.BaseProtocol:
+        protocol = self._make()
+        task = asyncio.current_task()
+        if task in self._opening:
+            self._protocols[task] = protocol
+        return protocol
 
     async def _connect(self, sock: socket.socket) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is None:
-                await self._loop.connect_accepted_socket(self._make, sock)
+                await self._loop.connect_accepted_socket(self._made, sock)
             else:
                 await self._loop.connect_accepted_socket(
-                    self._make, sock, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                    self._made, sock, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS,
                     ssl_shutdown_timeout=GOODBYE_SECONDS,
                 )  # fmt: skip
         except (OSError, TimeoutError):  # ssl.SSLError is one: nobody to tell

@@ -87,6 +87,12 @@ def ask(client: socket.socket, path: bytes = b"/") -> bytes:
     return said
 
 
+def busy(server: FrontServer) -> int:
+    """Connections with a request under way."""
+    cycles = [getattr(each, "cycle", None) for each in list(server.server_state.connections)]
+    return sum(cycle is not None and not cycle.response_complete for cycle in cycles)
+
+
 def test_the_longest_idle_stranger_makes_room() -> None:
     with serving() as (port, server), ExitStack() as stack:
         signed = stack.enter_context(connect(port))
@@ -109,7 +115,10 @@ def test_where_none_is_idle_the_next_one_is_told_when_to_come_back() -> None:
     with serving() as (port, server), ExitStack() as stack:
         for _ in range(LIMIT):
             stack.enter_context(connect(port)).sendall(HEAD.replace(b"/", b"/wait", 1))
-        time.sleep(0.3)
+        end = time.monotonic() + 10
+        while busy(server) < LIMIT and time.monotonic() < end:
+            time.sleep(0.02)
+        assert busy(server) == LIMIT
         late = stack.enter_context(connect(port))
         with suppress(OSError):
             late.sendall(HEAD)

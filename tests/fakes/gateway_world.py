@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -490,6 +490,11 @@ class GatewayWorld:
     def raw_opened(self) -> int:
         """How many times the raw provider opened a wrap."""
         return sum(1 for name, operation in self.provider_calls if (name, operation) == ("raw", "unwrap"))
+
+    def __del__(self) -> None:
+        # A test that failed, or died on purpose, left it open: its loop must not be the next test's failure.
+        with suppress(AttributeError, RuntimeError):
+            self._runner.close()
 
     def close(self) -> None:
         self.executor.shutdown()

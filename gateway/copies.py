@@ -50,13 +50,15 @@ class Copies:
         ) as reading:
             _check(reading, check_source)
             changes = Changes(content_type, user_metadata, tags)
-            admission = await self._writes.guard.admit(
-                principal, "complete", request_id=request_id, dataset=target.dataset, key=target.key, run_labels=True
-            )
-            if self._same_bodies(reading, admission):
-                return await self._named_again(
-                    principal, reading, admission, target, changes, condition, checksum_algorithm
-                )
+            if reading.as_written and source.dataset == target.dataset:
+                admission = await self._writes.guard.admit(
+                    principal, "complete", request_id=request_id, dataset=target.dataset, key=target.key,
+                    run_labels=True,
+                )  # fmt: skip
+                if self._same_bodies(reading, admission):
+                    return await self._named_again(
+                        principal, reading, admission, target, changes, condition, checksum_algorithm
+                    )
             changes = replace(
                 changes, content_type=reading.content_type if content_type is None else content_type,
                 user_metadata=reading.user_metadata if user_metadata is None else user_metadata,

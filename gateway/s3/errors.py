@@ -114,12 +114,6 @@ def s3_failure(error: GatewayError) -> S3Failure:
     )
 
 
-def tell_no_marker(error: NotFound) -> None:
-    """A read of a key that is not there says that no delete marker hides it; under a marker it says "true"."""
-    if _code_of(error) == "NoSuchKey":
-        error.headers.setdefault("x-amz-delete-marker", "false")
-
-
 def _code_of(error: GatewayError) -> str:
     if error.code in CODES:
         return error.code

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import BadRequest
 from gateway.s3 import conditions, ranges
 from gateway.s3.call import Call, ClientGone, Headers
-from gateway.s3.errors import tell_no_marker
 from gateway.s3.multipart import MAX_PARTS
 from gateway.s3.object_headers import override, read_headers, refuse_raw_link, required_view, wants_checksums
 from gateway.s3.ports import Buffer, Checksums, OpenRead, Pourable
@@ -20,20 +19,16 @@ _WATCH_FROM = 4 << 20  # bytes; a shorter answer is sent before its client could
 async def get_object(call: Call) -> None:
     guard = call.face.guard
     view = required_view(call)
-    try:
-        async with guard.open_read(
-            call.principal, call.object_ref, action="read", require_view=view, request_id=call.request_id
-        ) as opened:
-            refuse_raw_link(call, opened)
-            headers = read_headers(opened)
-            if conditions.check_read(call.head, opened) is conditions.Freshness.NOT_MODIFIED:
-                await call.answer.reply(304, not_modified_headers(headers))
-                return
-            status, start, stop = select_span(call, opened, headers)
-            await _answer(call, opened, status, override(headers, call), (start, stop))
-    except NotFound as error:
-        tell_no_marker(error)
-        raise
+    async with guard.open_read(
+        call.principal, call.object_ref, action="read", require_view=view, request_id=call.request_id
+    ) as opened:
+        refuse_raw_link(call, opened)
+        headers = read_headers(opened)
+        if conditions.check_read(call.head, opened) is conditions.Freshness.NOT_MODIFIED:
+            await call.answer.reply(304, not_modified_headers(headers))
+            return
+        status, start, stop = select_span(call, opened, headers)
+        await _answer(call, opened, status, override(headers, call), (start, stop))
 
 
 def select_span(call: Call, opened: OpenRead, headers: Headers) -> tuple[int, int, int]:

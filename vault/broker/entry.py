@@ -24,24 +24,6 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """What the entry says. A promise proves that it was said, not that it is true."""
-
-    entry_id: str
-    allow: bool
-    tenant: str
-    zone: str
-    action: str
-    dataset_id: str
-    dataset: str
-    version: str
-    view: str
-    principal_hash: str
-    purpose: str
-    session_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class KeyIntent:
     """A decision about keys: who was allowed or refused what, on which dataset."""
 
@@ -54,20 +36,21 @@ class KeyIntent:
     principal_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class Intent(KeyIntent):
+    """What the entry says of one version. A promise proves that it was said, not that it is true."""
+
+    dataset: str
+    version: str
+    view: str
+    purpose: str
+    session_id: str | None
+
+
 def parse_key_intent(entry: bytes) -> KeyIntent:
     """`Refused("broker.entry")` unless `entry` is one canonical intent about one dataset."""
     try:
-        document = _load(entry)
-        _check_shape(document)
-        return KeyIntent(
-            entry_id=_hex32(document, "id"),
-            allow=document["decision"]["allow"],
-            tenant=_text(document, "tenant"),
-            zone=_text(document, "zone"),
-            action=_text(document, "action"),
-            dataset_id=_hex32(document, "dataset_id"),
-            principal_hash=_text(document, "principal"),
-        )
+        return KeyIntent(**_decided(_intent(entry)))
     except Malformed as error:
         raise Refused("broker.entry", error.reason) from error
 
@@ -85,24 +68,35 @@ def parse_key_entry(entry: bytes, kind: str, fields: frozenset[str]) -> dict[str
 def parse_intent(entry: bytes) -> Intent:
     """`Refused("broker.entry")` unless `entry` is one canonical intent about one version of one dataset."""
     try:
-        document = _load(entry)
-        _check_shape(document)
+        document = _intent(entry)
         return Intent(
-            entry_id=_hex32(document, "id"),
-            allow=document["decision"]["allow"],
-            tenant=_text(document, "tenant"),
-            zone=_text(document, "zone"),
-            action=_text(document, "action"),
-            dataset_id=_hex32(document, "dataset_id"),
+            **_decided(document),
             dataset=_text(document, "dataset"),
             version=_hex32(document, "version"),
             view=_text(document, "view"),
-            principal_hash=_text(document, "principal"),
             purpose=_text(document, "purpose"),
             session_id=None if document["session"] is None else _text(document, "session"),
         )
     except Malformed as error:
         raise Refused("broker.entry", error.reason) from error
+
+
+def _intent(entry: bytes) -> dict[str, Any]:
+    document = _load(entry)
+    _check_shape(document)
+    return document
+
+
+def _decided(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "entry_id": _hex32(document, "id"),
+        "allow": document["decision"]["allow"],
+        "tenant": _text(document, "tenant"),
+        "zone": _text(document, "zone"),
+        "action": _text(document, "action"),
+        "dataset_id": _hex32(document, "dataset_id"),
+        "principal_hash": _text(document, "principal"),
+    }
 
 
 def _load(entry: bytes) -> dict[str, Any]:

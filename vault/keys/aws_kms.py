@@ -56,9 +56,7 @@ class KmsProvider:
         self._lock = Lock()
 
     def create_epoch(self, epoch_id: str, key_class: KeyClass) -> None:
-        if key_class is not self._names.key_class:
-            raise Refused("key.class", f"this credential is for {self._names.key_class} keys")
-        name = self._names.of(epoch_id)
+        name = self._names.new(epoch_id, key_class)
         if self.status(epoch_id).state is not EpochState.UNKNOWN:
             raise Refused("key.exists", epoch_id)
         tags = {"demesne:class": key_class.value, "demesne:zone": self._names.zone, "demesne:epoch": epoch_id}

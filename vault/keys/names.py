@@ -22,6 +22,12 @@ class EpochNames:
         if not _PREFIX.fullmatch(self.prefix):
             raise Refused("provider.url", "prefix: a-z 0-9, beginning with a letter, at most 16")
 
+    def new(self, epoch_id: str, key_class: KeyClass) -> str:
+        """`of`, for a key that is to be made: `Refused("key.class")` where this credential is for the other class."""
+        if key_class is not self.key_class:
+            raise Refused("key.class", f"this credential is for {self.key_class} keys")
+        return self.of(epoch_id)
+
     def of(self, epoch_id: str) -> str:
         """The provider's name of this epoch, or `Refused("key.name")`."""
         return f"{self.prefix}-{self.key_class}-{self.zone}_{checked_epoch_id(epoch_id)}"

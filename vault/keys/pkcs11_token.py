@@ -56,9 +56,7 @@ class Pkcs11Provider:
         self._token.run(mark)
 
     def create_epoch(self, epoch_id: str, key_class: KeyClass) -> None:
-        if key_class is not self._names.key_class:
-            raise Refused("key.class", f"this credential is for {self._names.key_class} keys")
-        name = self._names.of(epoch_id)
+        name = self._names.new(epoch_id, key_class)
 
         def create(session: Any) -> None:
             if self._status(session, name).state is not EpochState.UNKNOWN:

@@ -41,9 +41,7 @@ class TransitProvider:
         self._location = location
 
     def create_epoch(self, epoch_id: str, key_class: KeyClass) -> None:
-        if key_class is not self._names.key_class:
-            raise Refused("key.class", f"this credential is for {self._names.key_class} keys")
-        name = self._names.of(epoch_id)
+        name = self._names.new(epoch_id, key_class)
         if self._read(epoch_id, name) is not None or self._read(epoch_id, f"{name}_destroyed") is not None:
             raise Refused("key.exists", epoch_id)
         self._write(epoch_id, f"keys/{name}", {

@@ -7,7 +7,7 @@ Protocol: docs/spec/attested-session.md.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,13 +78,14 @@ class Sessions:
     async def open(
         self, principal: Principal, *, nonce: str, kind: str, evidence: dict[str, Any], key: dict[str, Any],
         purpose: str, scope: list[str], run: str | None, request_id: str,
+        additional: Sequence[dict[str, Any]] = (),
     ) -> OpenedSession:  # fmt: skip
         """Verify, appraise, issue. Every refusal is on record before it is answered."""
         if principal.session is not None:
             raise await self._from_session(principal, principal.session)
         recipient = _recipient(key)
         acting = await self._may_act_for(principal, purpose, request_id)
-        attested = await self._attest(principal, nonce, kind, evidence, key, None)
+        attested = await self._attest(principal, nonce, kind, evidence, key, None, additional)
         if (attested.purpose, attested.scope) != (purpose, tuple(sorted(set(scope)))):
             # The request's own words are not evidence: what the challenge fixed and the evidence is bound to counts.
             await self._record("session", principal, session=attested.session_id, tier="none", allow=False,
@@ -118,13 +119,13 @@ class Sessions:
 
     async def reattest(
         self, principal: Principal, session_id: str, *, nonce: str, kind: str, evidence: dict[str, Any],
-        key: dict[str, Any],
+        key: dict[str, Any], additional: Sequence[dict[str, Any]] = (),
     ) -> dict[str, Any]:  # fmt: skip
         """Prove the same key again; freshness starts anew. May not weaken platform or measurement."""
         row = await self._own(principal, session_id)
         if row.revoked_at is not None:
             raise Denied("AccessDenied", "This session was revoked", rule="session.revoked", remedy="attest anew")
-        attested = await self._attest(principal, nonce, kind, evidence, key, session_id)
+        attested = await self._attest(principal, nonce, kind, evidence, key, session_id, additional)
         tier = await self._appraise(principal, attested, list(row.scope))
         await self._record("reattest", principal, session=session_id, tier=tier, evidence=kind)
         await self._guard.blocking(
@@ -150,12 +151,13 @@ class Sessions:
 
     async def _attest(
         self, principal: Principal, nonce: str, kind: str, evidence: dict[str, Any], key: dict[str, Any],
-        session_id: str | None,
+        session_id: str | None, additional: Sequence[dict[str, Any]],
     ) -> Attested:  # fmt: skip
         try:
             return await self._guard.blocking(
-                self._broker.attest, nonce, kind, evidence, key, principal.principal_id, session_id
-            )
+                self._broker.attest, nonce, kind, evidence, key, principal.principal_id, session_id,
+                additional,
+            )  # fmt: skip
         except Denied as refusal:
             raise Denied(
                 "AttestationRefused", "The evidence was refused", rule=refusal.rule,

@@ -147,6 +147,11 @@ def _datasets(app: FastAPI, parts: ApiParts) -> None:
         )
 
 
+def devices_of(body: NewSession | Attestation) -> list[dict[str, Any]]:
+    """Additional evidence exactly as it was sent: its hash is what the machine committed to."""
+    return [{"kind": entry.kind, "evidence": entry.evidence} for entry in body.additional]
+
+
 def _sessions(app: FastAPI, parts: ApiParts) -> None:
     @app.post("/v1/challenges", status_code=201)
     async def challenge(principal: Caller, rid: RequestId, body: NewChallenge) -> dict[str, Any]:
@@ -156,15 +161,16 @@ def _sessions(app: FastAPI, parts: ApiParts) -> None:
     async def opened(principal: Caller, rid: RequestId, body: NewSession) -> dict[str, Any]:
         session = await parts.sessions.open(
             principal, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key, purpose=body.purpose,
-            scope=body.scope, run=body.run, request_id=rid,
+            scope=body.scope, run=body.run, request_id=rid, additional=devices_of(body),
         )  # fmt: skip
         return asdict(session) | {"expires_at": rfc3339(session.expires_at)}
 
     @app.post("/v1/sessions/{session_id}/attest")
     async def reattest(principal: Caller, session_id: str, body: Attestation) -> dict[str, Any]:
         return await parts.sessions.reattest(
-            principal, session_id, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key
-        )
+            principal, session_id, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key,
+            additional=devices_of(body),
+        )  # fmt: skip
 
     @app.delete("/v1/sessions/{session_id}", status_code=204)
     async def revoke(principal: Caller, session_id: str) -> None:

@@ -27,10 +27,18 @@ class NewChallenge(Body):
     scope: list[str] = Field(max_length=64)
 
 
+class DeviceEvidence(Body):
+    """What a device in the machine said; the machine's own evidence commits to the list of these."""
+
+    kind: str = Field(pattern=_NAME)
+    evidence: dict[str, Any]
+
+
 class NewSession(Body):
     nonce: str = Field(pattern=r"^[0-9a-f]{64}$")
     kind: str = Field(pattern=_NAME)
     evidence: dict[str, Any]
+    additional: list[DeviceEvidence] = Field(default_factory=list, max_length=16)
     key: dict[str, Any]
     purpose: str = Field(pattern=_NAME)
     scope: list[str] = Field(max_length=64)
@@ -41,6 +49,7 @@ class Attestation(Body):
     nonce: str = Field(pattern=r"^[0-9a-f]{64}$")
     kind: str = Field(pattern=_NAME)
     evidence: dict[str, Any]
+    additional: list[DeviceEvidence] = Field(default_factory=list, max_length=16)
     key: dict[str, Any]
 
 

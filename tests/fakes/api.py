@@ -315,7 +315,7 @@ class _ApiHandler(_Handler):
         key = ECKey.import_key(document["key"])
         binding = {
             "v": 1, "nonce": document["nonce"], "gateway": GATEWAY, "key": key.thumbprint(),
-            "purpose": row["purpose"], "scope": row["scope"],
+            "purpose": row["purpose"], "scope": row["scope"], "additional": "",
         }  # fmt: skip
         if document["evidence"]["report_data"] != hashlib.sha512(rfc8785.dumps(binding)).hexdigest():
             raise Refusal(403, "attestation.binding", rule="attestation.binding", decision_id="d" * 32)

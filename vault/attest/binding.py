@@ -1,18 +1,21 @@
-"""What evidence must commit to: report_data over nonce, gateway, attested key, purpose and scope.
+"""What evidence must commit to: nonce, gateway, attested key, purpose, scope and additional evidence.
 
-    report_data = SHA-512(JCS({"v":1, "nonce", "gateway", "key", "purpose", "scope"}))      64 bytes
+    report_data  = SHA-512(JCS({"v":1, "nonce", "gateway", "key", "purpose", "scope", "additional"}))      64 bytes
+    device nonce = the first 32 bytes of the same hash with "additional": "device"
 
-`key` is the RFC 7638 thumbprint of the public key that the session's credentials will be encrypted to, so a
-quote taken from one machine is worth nothing to another that does not hold the private half.
+`additional` is "" without additional evidence, else the SHA-256 (hex) of JCS(the list of it, as sent): so a device's
+evidence cannot be exchanged, and the device, which cannot commit to itself, answers a nonce of its own. `key` is the
+RFC 7638 thumbprint of the public key that the session's credentials will be encrypted to, so a quote taken from one
+machine is worth nothing to another that does not hold the private half.
 Format: docs/spec/attested-session.md.
 """
 
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
@@ -24,6 +27,20 @@ _JWK_FIELDS = {"kty", "crv", "x", "y"}
 _JWK_ANNOTATIONS = {"use", "alg", "kid", "key_ops"}  # may stand there, are not part of the key
 
 
+_DEVICE = "device"  # no SHA-256 in hex is spelled so
+DEVICE_NONCE_BYTES = 32
+
+
+class Binding(Protocol):
+    """What evidence has to answer. Made from what the gateway knows, never from what the caller says."""
+
+    def report_data(self) -> bytes:
+        """The 64 bytes that a machine's evidence must carry."""
+
+    def device_nonce(self) -> bytes:
+        """The 32 bytes that the evidence of a device in that machine must carry."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExpectedBinding:
     """The challenge's side of the binding; `scope` is sorted and without repetitions."""
@@ -33,9 +50,17 @@ class ExpectedBinding:
     key_thumbprint: str
     purpose: str
     scope: tuple[str, ...]
+    additional: str = ""
 
     def report_data(self) -> bytes:
         """The 64 bytes that evidence must carry."""
+        return self._digest(self.additional)
+
+    def device_nonce(self) -> bytes:
+        """The 32 bytes that a device's evidence must carry."""
+        return self._digest(_DEVICE)[:DEVICE_NONCE_BYTES]
+
+    def _digest(self, additional: str) -> bytes:
         document: dict[str, Any] = {
             "v": 1,
             "nonce": self.nonce,
@@ -43,8 +68,20 @@ class ExpectedBinding:
             "key": self.key_thumbprint,
             "purpose": self.purpose,
             "scope": list(self.scope),
+            "additional": additional,
         }
         return hashlib.sha512(rfc8785.dumps(document)).digest()
+
+
+def additional_digest(additional: Sequence[Mapping[str, Any]]) -> str:
+    """The binding's word for a list of additional evidence: "" for none. `Refused("attest.malformed")` for a document
+    that has no canonical form."""
+    if not additional:
+        return ""
+    try:
+        return hashlib.sha256(rfc8785.dumps([dict(entry) for entry in additional])).hexdigest()
+    except rfc8785.CanonicalizationError as error:
+        raise refuse(Refusal.MALFORMED, "additional evidence has no canonical form") from error
 
 
 def key_thumbprint(jwk: Mapping[str, Any]) -> str:

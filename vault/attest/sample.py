@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.claims import Claims, Refusal, refuse
 
 KIND = "sample"
@@ -43,11 +43,11 @@ def verify_sample(evidence: Mapping[str, Any], report_data: bytes | None) -> Cla
 class SampleVerifier:
     """The port `Verifier` over `verify_sample`: the evidence must carry the expected binding."""
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:  # noqa: ARG002
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:  # noqa: ARG002
         return verify_sample(evidence, expected.report_data())
 
 
-def sample_evidence(expected: ExpectedBinding, measurement: str = "sample") -> dict[str, Any]:
+def sample_evidence(expected: Binding, measurement: str = "sample") -> dict[str, Any]:
     """What the SDK's sample attester makes; here for tests and as the statement of the format."""
     return {
         "kind": KIND,

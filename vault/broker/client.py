@@ -6,7 +6,7 @@ does the same thing twice harmlessly; an attestation, which consumes its nonce, 
 
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -104,6 +104,7 @@ class BrokerClient:
         public_jwk: dict[str, Any],
         principal_id: str,
         session_id: str | None = None,
+        additional: Sequence[Mapping[str, Any]] = (),
     ) -> Attested:
         arguments = {
             "nonce": nonce,
@@ -112,6 +113,7 @@ class BrokerClient:
             "public_jwk": public_jwk,
             "principal_id": principal_id,
             "session_id": session_id,
+            "additional": [dict(entry) for entry in additional],
         }
         return wire.attested_in(self._call("attest", arguments))
 

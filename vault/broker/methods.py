@@ -95,8 +95,8 @@ def _challenge(broker: KeyBroker, given: Arguments) -> Any:
 
 
 def _attest(broker: KeyBroker, given: Arguments) -> Any:
-    nonce, kind, evidence, public_jwk, principal_id, session_id = wire.fields(
-        given, "nonce", "kind", "evidence", "public_jwk", "principal_id", "session_id"
+    nonce, kind, evidence, public_jwk, principal_id, session_id, additional = wire.fields(
+        given, "nonce", "kind", "evidence", "public_jwk", "principal_id", "session_id", "additional"
     )
     attested = broker.attest(
         wire.text(nonce),
@@ -105,6 +105,7 @@ def _attest(broker: KeyBroker, given: Arguments) -> Any:
         wire.mapping(public_jwk),
         wire.text(principal_id),
         wire.text_or_none(session_id),
+        wire.mappings(additional),
     )
     return wire.attested_out(attested)
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from vault.errors import Broken, Conflict, Malformed, NotFound, Refused, Unavailable, VaultError
 
-MAX_MESSAGE = 65_536
+MAX_MESSAGE = (1 << 20) + (1 << 18)  # a body of the API, which bounds evidence, and what is said around it
 _LENGTH = struct.Struct(">I")
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 # Most specific first: an error travels as what it is.

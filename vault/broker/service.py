@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import Any
 
 import rfc8785
 
-from vault.attest.binding import ExpectedBinding, key_thumbprint
+from vault.attest.binding import ExpectedBinding, additional_digest, key_thumbprint
 from vault.attest.claims import Refusal, refuse, refuse_weaker
 from vault.attest.verifier import Verifiers
 from vault.broker.administration import Administration, AdministrationParts
@@ -204,8 +204,10 @@ class Broker:
         public_jwk: dict[str, Any],
         principal_id: str,
         session_id: str | None = None,
+        additional: Sequence[Mapping[str, Any]] = (),
     ) -> Attested:
-        """Evidence → a sealed attestation of a new session, or of `session_id` again.
+        """Evidence → a sealed attestation of a new session, or of `session_id` again. `additional` is what devices in
+        the machine said, `{"kind","evidence"}` each; the machine's own evidence commits to all of it.
 
         The nonce is consumed before anything of the evidence is looked at: a second try needs a second
         challenge, whatever became of the first.
@@ -219,11 +221,18 @@ class Broker:
                 raise refuse(Refusal.PRINCIPAL, "the challenge was given to another principal")
             thumbprint = key_thumbprint(public_jwk)
             scope = tuple(issued.scope)
-            expected = ExpectedBinding(nonce, issued.gateway, thumbprint, issued.purpose, scope)
+            expected = ExpectedBinding(
+                nonce, issued.gateway, thumbprint, issued.purpose, scope, additional_digest(additional)
+            )
             claims = self._parts.verifiers.verify(kind, evidence, expected, now)
-            if claims.synthetic_only and self._policy.posture != "development":
+            devices = self._parts.verifiers.verify_devices(additional, expected, now)
+            if self._policy.posture != "development" and any(found.synthetic_only for found in (claims, *devices)):
                 raise refuse(Refusal.POSTURE, "such evidence is for development")
             document = claims.as_document()
+            if devices:
+                document["devices"] = [device.as_document() for device in devices]
+                # The broker's check 6 and the doctrine look here: one device of no worth is the session's worth.
+                document["synthetic_only"] = any(found.synthetic_only for found in (claims, *devices))
             expires_at = now + SESSION_MS
             if session_id is not None:
                 expires_at = self._check_same_session(session_id, issued, thumbprint, document).expires_at

@@ -132,6 +132,7 @@ class KeyBroker(Protocol):
         public_jwk: dict[str, Any],
         principal_id: str,
         session_id: str | None = None,
+        additional: Sequence[Mapping[str, Any]] = (),
     ) -> Attested: ...
 
     def revoke_session(self, session_id: str) -> None: ...

@@ -61,6 +61,12 @@ def mapping(value: object) -> dict[str, Any]:
     return value
 
 
+def mappings(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise Malformed("broker.field", "a list of objects expected")
+    return [mapping(item) for item in value]
+
+
 def scope_out(scope: KeyScope) -> Document:
     return {
         "tenant": scope.tenant,

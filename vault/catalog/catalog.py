@@ -13,6 +13,7 @@ from typing import Self
 from vault.catalog.durability import Durability
 from vault.catalog.erasing import Erasing
 from vault.catalog.history import History
+from vault.catalog.issuer_key_sets import IssuerKeySets
 from vault.catalog.key_requests import KeyRequests
 from vault.catalog.keys import Keys
 from vault.catalog.listing import Listing
@@ -27,7 +28,7 @@ from vault.catalog.zones import Zones
 
 class Catalog(
     Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability,
-    Erasing,
+    Erasing, IssuerKeySets,
 ):
     """See the sections, one file each, for the calls."""
 

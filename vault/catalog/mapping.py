@@ -43,6 +43,9 @@ _JSON_COLUMNS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
     "plan": {"effect": _object},
     "challenge": {"scope": _list},
     "session": {"scope": _list, "claims": _object},
+    "tpm_key": {"pcr_policy": _object, "last_clock": _object},
+    "kbs_ticket": {"scope": _list},
+    "kbs_session": {"public_key": _object},
     "run_io": {"placement": _list},
     "job": {"subject": _object},
     "outbox": {"event": _object},
@@ -119,6 +122,11 @@ PLAN = Mapper(tables.plan, rows.PlanRow)
 VIEW = Mapper(tables.view, rows.ViewRow)
 CHALLENGE = Mapper(tables.challenge, rows.ChallengeRow)
 SESSION = Mapper(tables.session, rows.SessionRow)
+REVOCATION = Mapper(tables.revocation, rows.RevocationRow)
+TPM_KEY = Mapper(tables.tpm_key, rows.TpmKeyRow)
+KBS_TICKET = Mapper(tables.kbs_ticket, rows.KbsTicketRow)
+KBS_SESSION = Mapper(tables.kbs_session, rows.KbsSessionRow)
+JWKS = Mapper(tables.jwks, rows.JwksRow)
 RUN = Mapper(tables.run, rows.RunRow)
 RUN_IO = Mapper(tables.run_io, rows.RunIoRow)
 REVISION = Mapper(tables.doctrine_revision, rows.RevisionRow)

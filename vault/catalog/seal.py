@@ -7,6 +7,7 @@ puts back an *older genuine* row, or removes one: the ledger's commit entries do
 Not under the MAC, each for a reason:
     dataset.sequence    rises with each commit; the snapshot rows say the same again
     view.progress       shown to people, decides nothing
+    jwks.tried_at, jwks.wanted_at   when the keys are fetched again; which keys they are is under it
 """
 
 import hmac
@@ -20,6 +21,7 @@ LABEL = "demesne/catalog-row/1"
 VOLATILE: Mapping[str, frozenset[str]] = {
     "dataset": frozenset({"sequence"}),
     "view": frozenset({"progress"}),
+    "jwks": frozenset({"tried_at", "wanted_at"}),
 }
 _NONE: frozenset[str] = frozenset()
 

@@ -1,8 +1,8 @@
 """attest(): challenge -> evidence -> session.
 
 What the evidence commits to (design, section 4.4): `report_data` = SHA-512 over the canonical JSON of
-{"v":1, nonce, gateway, key thumbprint, purpose, sorted scope}. So evidence of one purpose cannot be
-shown for another, nor to another gateway, nor by who holds another key.
+{"v":1, nonce, gateway, key thumbprint, purpose, sorted scope, additional evidence}. So evidence of one
+purpose cannot be shown for another, nor to another gateway, nor by who holds another key.
 """
 
 import hashlib
@@ -77,14 +77,35 @@ def attest(
     )  # fmt: skip
 
 
-def report_data(*, nonce: str, gateway: str, thumbprint: str, purpose: str, scope: Sequence[str]) -> bytes:
+def report_data(
+    *, nonce: str, gateway: str, thumbprint: str, purpose: str, scope: Sequence[str], additional: str = ""
+) -> bytes:
     """The 64 bytes evidence must carry. Canonical JSON (RFC 8785): only strings and one small integer occur,
-    for which sorted keys, no spaces and UTF-8 are the whole of it."""
+    for which sorted keys, no spaces and UTF-8 are the whole of it. `additional`: `additional_digest` of what devices
+    said."""
     binding = {
         "v": 1, "nonce": nonce, "gateway": gateway, "key": thumbprint, "purpose": purpose, "scope": sorted(scope),
+        "additional": additional,
     }  # fmt: skip
-    canonical = json.dumps(binding, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha512(canonical.encode("utf-8")).digest()
+    return hashlib.sha512(_canonical(binding)).digest()
+
+
+def device_nonce(*, nonce: str, gateway: str, thumbprint: str, purpose: str, scope: Sequence[str]) -> bytes:
+    """The 32 bytes that evidence of a device (a GPU, a switch) must carry: it cannot commit to itself."""
+    return report_data(
+        nonce=nonce, gateway=gateway, thumbprint=thumbprint, purpose=purpose, scope=scope, additional="device"
+    )[:32]  # fmt: skip
+
+
+def additional_digest(additional: Sequence[Mapping[str, Any]]) -> str:
+    """What the machine's own evidence commits to of the devices': "" for none, else SHA-256 (hex) of the list
+    `[{"kind","evidence"}, …]` as it is sent."""
+    return hashlib.sha256(_canonical(list(additional))).hexdigest() if additional else ""
+
+
+def _canonical(document: object) -> bytes:
+    """RFC 8785 for documents of strings, integers, booleans, lists and objects with ASCII names."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 class _Place:

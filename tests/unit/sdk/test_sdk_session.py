@@ -22,7 +22,7 @@ import rfc8785
 from botocore.exceptions import ClientError
 
 import demesne
-from demesne.attest import report_data
+from demesne.attest import additional_digest, device_nonce, report_data
 from demesne.evidence.sample import SampleAttester
 from demesne.session import Session
 from tests.fakes.api import FakeGateway, StoredObject, wait_until
@@ -68,9 +68,16 @@ def _key_of(session: Session) -> str:
 
 def test_report_data_is_sha512_of_the_canonical_binding() -> None:
     odd = 'p"\n\x01é'
+    said: dict[str, Any] = {"nonce": "ab", "gateway": "g", "purpose": odd, "scope": ["b", "a"], "thumbprint": "k"}
     binding: dict[str, Any] = {"v": 1, "nonce": "ab", "gateway": "g", "key": "k", "purpose": odd, "scope": ["a", "b"]}
-    ours = report_data(nonce="ab", gateway="g", thumbprint="k", purpose=odd, scope=["b", "a"])
-    assert ours == hashlib.sha512(rfc8785.dumps(binding)).digest()
+    devices = [{"kind": "nvgpu", "evidence": {"report": "é", "version": 1}}]
+    digest = hashlib.sha256(rfc8785.dumps(devices)).hexdigest()
+    assert (additional_digest([]), additional_digest(devices)) == ("", digest)
+    for additional in ("", digest):
+        expected = hashlib.sha512(rfc8785.dumps(binding | {"additional": additional})).digest()
+        assert report_data(**said, additional=additional) == expected
+    expected = hashlib.sha512(rfc8785.dumps(binding | {"additional": "device"})).digest()
+    assert device_nonce(**said) == expected[:32]
 
 
 def test_session_carries_ids_and_the_notice_is_loud(gateway: FakeGateway) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vault.attest.azure.evidence import AzureEvidence, parse_evidence
 from vault.attest.azure.hcl import SNP, HclReport, parse_hcl
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.verify import verify_snp
@@ -107,5 +107,5 @@ class AzureVerifier:
         self._trust = trust
         self._policy = policy
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         return verify_azure(parse_evidence(evidence), self._trust, self._policy, expected.report_data(), now_ms)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.certificates import check_path, load_certificate
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.cose import check_sign1
@@ -31,11 +31,13 @@ _DEBUG_PCRS = (0, 1, 2)
 class NitroPolicy:
     """`pcrs`: admitted values of each index named (0 image, 1 kernel, 2 application, 3 role, 4 instance, 8 signer).
 
-    An index not named is left to the doctrine; an empty set admits nothing. `modules` are instance-enclave ids.
+    An index not named is left to the doctrine; an empty set admits nothing. `modules` are instance-enclave ids, or
+    instances with all their enclaves.
     """
 
     pcrs: Mapping[int, Collection[bytes]] = field(default_factory=dict)
     modules: frozenset[str] | None = None
+    denied_modules: frozenset[str] = frozenset()
     max_age_ms: int = 300_000
 
 
@@ -72,7 +74,8 @@ def _check_content(document: Document, policy: NitroPolicy) -> None:
             raise refuse(Refusal.MALFORMED, f"PCR{index} is missing")
         if not any(document.pcrs[index]):
             raise refuse(Refusal.DEBUG, f"PCR{index} is zero")
-    if policy.modules is not None and document.module_id not in policy.modules:
+    names = {document.module_id, document.module_id.partition("-enc")[0]}
+    if names & policy.denied_modules or (policy.modules is not None and not names & policy.modules):
         raise refuse(Refusal.PLATFORM, "module is not admitted")
     for index, admitted in policy.pcrs.items():
         if document.pcrs.get(index) not in admitted:
@@ -98,7 +101,7 @@ class NitroVerifier:
         self._policy = policy
         self._roots = roots
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         if set(evidence) != _FIELDS or evidence["kind"] != KIND:
             raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}")
         if type(evidence["version"]) is not int or evidence["version"] != VERSION:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.certificates import MAX_CERTIFICATE, MAX_CHAIN, load_pem_chain
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import base64_bytes, base64_field
@@ -65,8 +65,8 @@ class NvidiaVerifier:
         self._roots = roots
         self._revocations = tuple(revocations)
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         report, certificates = parse_evidence(evidence)
         return verify_nvidia(
-            report, certificates, self._roots, self._policy, expected.report_data(), now_ms, self._revocations
+            report, certificates, self._roots, self._policy, expected.device_nonce(), now_ms, self._revocations
         )  # fmt: skip

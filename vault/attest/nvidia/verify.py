@@ -42,6 +42,10 @@ class NvidiaPolicy:
     golden: Mapping[int, Collection[bytes]] = field(default_factory=dict)
     drivers: frozenset[str] | None = None
     vbioses: frozenset[str] | None = None
+    denied_drivers: frozenset[str] = frozenset()
+    denied_vbioses: frozenset[str] = frozenset()
+    min_driver: str = ""  # dotted decimal, such as 550.90.07
+    min_vbios: str = ""  # dotted hex, such as 96.00.9F.00.01; boards of other lines count as lower or higher
     needs_revocation: bool = False
     needs_firmware_identity: bool = False
 
@@ -155,10 +159,26 @@ def _check_content(report: DeviceReport, policy: NvidiaPolicy) -> None:
             continue
         if report.measurements.get(index) not in admitted:
             raise refuse(Refusal.MEASUREMENT, f"block {index}")
-    if policy.drivers is not None and report.driver not in policy.drivers:
+    _check_versions(report, policy)
+
+
+def _check_versions(report: DeviceReport, policy: NvidiaPolicy) -> None:
+    if report.driver in policy.denied_drivers or (policy.drivers is not None and report.driver not in policy.drivers):
         raise refuse(Refusal.TCB, f"driver {report.driver[:32]}")
-    if policy.vbioses is not None and report.vbios not in policy.vbioses:
+    if report.vbios in policy.denied_vbioses or (policy.vbioses is not None and report.vbios not in policy.vbioses):
         raise refuse(Refusal.TCB, f"firmware {report.vbios[:32]}")
+    if policy.min_driver and not report.is_switch and _dotted(report.driver, 10) < _dotted(policy.min_driver, 10):
+        raise refuse(Refusal.TCB, f"driver {report.driver[:32]} is under the floor")
+    if policy.min_vbios and _dotted(report.vbios, 16) < _dotted(policy.min_vbios, 16):
+        raise refuse(Refusal.TCB, f"firmware {report.vbios[:32]} is under the floor")
+
+
+def _dotted(version: str, radix: int) -> tuple[int, ...]:
+    """A version that can be compared; one that cannot be read is under every floor."""
+    try:
+        return tuple(int(part, radix) for part in version.split("."))
+    except ValueError:
+        return ()
 
 
 def _platform(report: DeviceReport, path: Sequence[x509.Certificate], policy: NvidiaPolicy) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 
 from vault.attest.certificates import check_not_revoked, check_path, fingerprint, load_revocations
 from vault.attest.claims import Refusal, refuse
+from vault.attest.snp.policy import SnpTrust
 from vault.attest.snp.product import NAMES, Product, Tcb
 
 _AMD = "1.3.6.1.4.1.3704.1."
@@ -31,24 +32,21 @@ class Endorsement:
     hardware_id: bytes | None
     provider: str | None
     key: EllipticCurvePublicKey
+    revocation_checked: bool
 
 
-def endorsement(
-    certificates: Sequence[x509.Certificate],
-    roots: Mapping[Product, Collection[str]],
-    revocations: Sequence[bytes],
-    now: datetime,
-) -> Endorsement:
+def endorsement(certificates: Sequence[x509.Certificate], trust: SnpTrust, now: datetime) -> Endorsement:
     """The verified leaf among `certificates` (leaf, intermediate and root, in any order).
 
     `Refused`: `no-trust`, `chain`, `expired`, `revoked`, `collateral`, `algorithm`, `malformed`.
     """
-    if not any(roots.values()):
+    if not any(trust.roots.values()):
         raise refuse(Refusal.NO_TRUST, "no AMD root is trusted")
     leaf = _leaf(certificates)
-    product, path = _path(leaf, certificates, roots)
-    check_path(path, roots[product], now)
-    for der in revocations:
+    product, path = _path(leaf, certificates, trust.roots)
+    check_path(path, trust.roots[product], now)
+    lists = (*trust.revocations, *trust.lists.get(product, ()))
+    for der in lists:
         _check_revoked(path, der, now)
     key = leaf.public_key()
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP384R1):
@@ -67,6 +65,7 @@ def endorsement(
         None if of_provider else _hardware_id(values["4"], product),
         _text(values, "5") if of_provider else None,
         key,
+        bool(lists),
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.certificates import MAX_CERTIFICATE, load_pem_chain
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import Fields, base64_bytes, base64_field
@@ -42,7 +42,7 @@ class SnpVerifier:
         self._trust = trust
         self._policy = policy
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         report, certificates = parse_evidence(evidence)
         return verify_snp(report, certificates, self._trust, self._policy, expected.report_data(), now_ms)
 

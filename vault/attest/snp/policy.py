@@ -16,6 +16,8 @@ class SnpTrust:
     roots: Mapping[Product, Collection[str]] = field(default_factory=lambda: ROOTS)
     certificates: Sequence[bytes] = ()
     revocations: Sequence[bytes] = ()
+    lists: Mapping[Product, Sequence[bytes]] = field(default_factory=dict)
+    """Revocation lists of whole product lines, of which only the chip's own are asked; `revocations` are all asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class SnpPolicy:
     floors: Mapping[Product, Tcb] = field(default_factory=lambda: dict.fromkeys(Product, Tcb(0, 0, 0, 0)))
     chips: frozenset[bytes] | None = None
     denied_chips: frozenset[bytes] = frozenset()
+    denied_providers: frozenset[str] = frozenset()
+    needs_revocation: bool = False
     platform_info: int = 0
     mitigations: int = 0
     measurements: frozenset[bytes] | None = None

@@ -49,7 +49,9 @@ def verify_snp(
     if len(certificates) > MAX_CERTIFICATES:
         raise refuse(Refusal.MALFORMED, "certificates")
     loaded = [load_certificate(der) for der in (*certificates, *trust.certificates)]
-    chip = endorsement(list(dict.fromkeys(loaded)), trust.roots, trust.revocations, at_time(now_ms))
+    chip = endorsement(list(dict.fromkeys(loaded)), trust, at_time(now_ms))
+    if policy.needs_revocation and not chip.revocation_checked:
+        raise refuse(Refusal.COLLATERAL, f"no revocation list of {chip.product}")
     _check_signature(report, chip)
     _check_chip(report, chip, policy)
     _check_guest(report, policy)
@@ -88,7 +90,9 @@ def _check_chip(report: Report, chip: Endorsement, policy: SnpPolicy) -> None:
     else:
         if report.signing_key != SIGNED_BY_VLEK:
             raise refuse(Refusal.PLATFORM, "the report names another kind of key than its certificate")
-        if policy.providers is not None and chip.provider not in policy.providers:
+        if chip.provider in policy.denied_providers or (
+            policy.providers is not None and chip.provider not in policy.providers
+        ):
             raise refuse(Refusal.PLATFORM, f"provider {chip.provider} is not admitted")
     if report.chip_id in policy.denied_chips or (policy.chips is not None and report.chip_id not in policy.chips):
         raise refuse(Refusal.PLATFORM, "chip is not admitted")
@@ -139,6 +143,7 @@ def _platform(report: Report, chip: Endorsement, *, bound: bool) -> dict[str, An
         "product": chip.product.value,
         "chip_id": report.chip_id.hex(),
         "provider": chip.provider or "",
+        "revocation_checked": chip.revocation_checked,
         "vmpl": report.vmpl,
         "policy": f"{report.policy:016x}",
         "platform_info": report.platform_info,

@@ -8,7 +8,7 @@ Collateral is the operator's, by FMSPC: evidence brings none, and nothing here f
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import base64_field
 from vault.attest.tdx.collateral import Collateral
@@ -31,7 +31,7 @@ class TdxVerifier:
         self._policy = policy
         self._roots = roots
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         if set(evidence) != _FIELDS or evidence["kind"] != KIND:
             raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}")
         if type(evidence["version"]) is not int or evidence["version"] != VERSION:

@@ -53,6 +53,9 @@ class TdxPolicy:
     max_collateral_age_days: int = 30
     platforms: frozenset[bytes] | None = None  # PPIDs
     denied_platforms: frozenset[bytes] = frozenset()
+    fmspcs: frozenset[bytes] | None = None
+    denied_fmspcs: frozenset[bytes] = frozenset()
+    denied_modules: frozenset[bytes] = frozenset()  # MRSEAM of TDX modules, though Intel may still list their version
     measurements: frozenset[bytes] | None = None  # MRTD
     rtmrs: Mapping[int, Collection[bytes]] | None = None
     config_ids: frozenset[bytes] | None = None
@@ -98,8 +101,7 @@ def claims_of(
     )
     if level.status == REVOKED or level.status not in policy.statuses:
         raise refuse(Refusal.TCB, level.status)
-    if pck.ppid in policy.denied_platforms or (policy.platforms is not None and pck.ppid not in policy.platforms):
-        raise refuse(Refusal.PLATFORM, "platform is not admitted")
+    _check_platform(quote, pck, policy)
     _check_attributes(quote, policy)
     _check_content(quote, policy)
     if event_log is not None:
@@ -147,6 +149,16 @@ def _check_collateral_policy(verified: VerifiedCollateral, policy: TdxPolicy, no
         raise refuse(Refusal.COLLATERAL, f"evaluation number {verified.evaluation_number}")
     if (at_time(now_ms) - verified.issued).days >= policy.max_collateral_age_days:
         raise refuse(Refusal.COLLATERAL, f"issued {verified.issued.date()}")
+
+
+def _check_platform(quote: Quote, pck: Pck, policy: TdxPolicy) -> None:
+    """Who is denied stays denied, whatever list of admitted ones he stands on."""
+    if pck.ppid in policy.denied_platforms or (policy.platforms is not None and pck.ppid not in policy.platforms):
+        raise refuse(Refusal.PLATFORM, "platform is not admitted")
+    if pck.fmspc in policy.denied_fmspcs or (policy.fmspcs is not None and pck.fmspc not in policy.fmspcs):
+        raise refuse(Refusal.PLATFORM, f"platform family {pck.fmspc.hex()} is not admitted")
+    if quote.mrseam in policy.denied_modules:
+        raise refuse(Refusal.PLATFORM, "TDX module is denied")
 
 
 def _check_attributes(quote: Quote, policy: TdxPolicy) -> None:

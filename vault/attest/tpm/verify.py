@@ -14,7 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import base64_field
 from vault.attest.tpm.quote import (
@@ -140,5 +140,5 @@ class TpmVerifier:
         self._enrolled = enrolled
         self._policy = policy
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:  # noqa: ARG002
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:  # noqa: ARG002
         return verify_tpm(parse_evidence(evidence), self._enrolled, self._policy, expected.report_data())

@@ -19,6 +19,16 @@ class Attester(Protocol):
         ...
 
 
+class DeviceAttester(Protocol):
+    """What devices in this machine say: GPUs, switches. Asked before the machine itself, which commits to it."""
+
+    kind: str
+
+    def evidence(self, nonce: bytes) -> list[dict[str, Any]]:
+        """Evidence of each device over 32 bytes (`demesne.attest.device_nonce`); at most 16 in all."""
+        ...
+
+
 def attester_named(name: str) -> Attester:
     """The attester of that kind. Raises Invalid naming those there are."""
     from demesne.evidence.sample import SampleAttester

@@ -22,7 +22,7 @@ def refusal(evidence: dict[str, Any]) -> str:
 
 def test_report_data_is_sha512_of_the_canonical_binding() -> None:
     canonical = (
-        b'{"gateway":"de.example","key":"' + b"T" * 43 + b'","nonce":"' + b"ab" * 32
+        b'{"additional":"","gateway":"de.example","key":"' + b"T" * 43 + b'","nonce":"' + b"ab" * 32
         + b'","purpose":"claims-risk-model","scope":["claims","models"],"v":1}'
     )  # fmt: skip
     assert EXPECTED.report_data() == hashlib.sha512(canonical).digest()

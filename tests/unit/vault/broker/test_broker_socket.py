@@ -15,7 +15,7 @@ import pytest
 from tests.fakes.broker import BrokerWorld, FakeJob
 from vault.broker.client import BrokerClient
 from vault.broker.methods import Role
-from vault.broker.protocol import receive_message, send_message
+from vault.broker.protocol import MAX_MESSAGE, receive_message, send_message
 from vault.broker.server import BrokerServer
 from vault.broker.types import KeyBroker
 from vault.errors import Broken, Malformed, Refused, Unavailable
@@ -139,7 +139,7 @@ def frame(payload: bytes) -> bytes:
     "message",
     [
         struct.pack(">I", 0),
-        struct.pack(">I", 65_537) + b"x" * 100,
+        struct.pack(">I", MAX_MESSAGE + 1) + b"x" * 100,
         struct.pack(">I", 0xFFFFFFFF),
         frame(b"{"),
         frame(b"[]"),
@@ -197,7 +197,7 @@ def test_unforeseen_failure_answers_its_type_and_nothing_else(world: BrokerWorld
 
 def test_message_too_long_to_send_is_not_sent(world: BrokerWorld, client: BrokerClient) -> None:
     with pytest.raises(Malformed, match=r"broker\.size"):
-        client.challenge("p" * 70_000, world.purpose, ["claims"], "de.example")
+        client.challenge("p" * (MAX_MESSAGE + 1), world.purpose, ["claims"], "de.example")
     assert client.hello() == world.broker.hello()
 
 

@@ -179,7 +179,7 @@ def test_cut_or_flipped_is_refused(maker: FakeNvidia) -> None:
 
 def test_evidence_in_our_form_and_in_the_tools(maker: FakeNvidia) -> None:
     expected = ExpectedBinding("n", "g", "k", "p", ("a",))
-    report = maker.report(nonce=expected.report_data()[:32])
+    report = maker.report(nonce=expected.device_nonce())
     document: dict[str, Any] = {
         "kind": "nvgpu", "version": 1, "report": base64.b64encode(report).decode(),
         "certificates": [base64.b64encode(der).decode() for der in maker.chain],

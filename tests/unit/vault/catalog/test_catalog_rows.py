@@ -31,6 +31,8 @@ def world(tmp_path: Path) -> VaultWorld:
     world.catalog.set_zone(
         "de", "de", state="open", reason="", strength="self-reported", observed=[], record=RECORD
     )
+    world.catalog.may_fetch_issuer_keys("ci")
+    world.catalog.keep_issuer_keys("ci", '{"keys":[]}', RECORD)
     return world
 
 
@@ -54,6 +56,7 @@ def _readers(world: VaultWorld) -> dict[str, object]:
         "credential": lambda: catalog.credentials_of(owner),
         "run_io": lambda: catalog.io(run),
         "zone": lambda: catalog.zone_state("de"),
+        "jwks": lambda: catalog.issuer_keys("ci"),
     }
 
 

@@ -21,6 +21,7 @@ from vault.catalog.outlets import Outlets
 from vault.catalog.principals import Principals
 from vault.catalog.runs import Runs
 from vault.catalog.sessions import Sessions
+from vault.catalog.tpm_keys import TpmKeys
 from vault.catalog.uploads import Uploads
 from vault.catalog.views import Views
 from vault.catalog.zones import Zones
@@ -28,7 +29,7 @@ from vault.catalog.zones import Zones
 
 class Catalog(
     Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability,
-    Erasing, IssuerKeySets,
+    Erasing, IssuerKeySets, TpmKeys,
 ):
     """See the sections, one file each, for the calls."""
 

@@ -292,6 +292,7 @@ class ChallengeRow:
     gateway: str
     expires_at: int
     consumed_at: int | None
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +336,7 @@ class TpmKeyRow:
     last_clock: Json
     enrolled_at: int
     retired_at: int | None
+    broker_seal: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

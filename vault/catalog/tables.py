@@ -280,6 +280,7 @@ challenge = Table(
     Column("gateway", String(64), nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("consumed_at", BigInteger),
+    Column("profile", String(16), nullable=False, server_default=""),  # protocol it serves; empty: our own
 )
 
 session = Table(
@@ -379,6 +380,7 @@ tpm_key = Table(
     Column("last_clock", Text, nullable=False),           # JSON: clock, reset and restart counts last seen
     Column("enrolled_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
+    Column("broker_seal", LargeBinary, nullable=False),   # by the broker alone: a front worker enrols no key and approves no PCR
 )
 
 # What a client of the key-broker protocol may ask for, which has no place for it in its own messages.

@@ -30,6 +30,8 @@ def upgrade() -> None:
     with op.batch_alter_table("session") as sessions:
         sessions.add_column(sa.Column("bound_source", sa.String(length=64), nullable=False, server_default=""))
         sessions.add_column(sa.Column("bound_key", sa.String(length=64), nullable=False, server_default=""))
+    with op.batch_alter_table("challenge") as challenges:
+        challenges.add_column(sa.Column("profile", sa.String(length=16), nullable=False, server_default=""))
     op.create_table(
         "revocation", _text("tenant", 63), _text("what", 16), _text("value", 64), _text("reason"),
         _text("by_principal", 32), _time("at"), _key("what", "value"),
@@ -37,7 +39,7 @@ def upgrade() -> None:
     op.create_table(
         "tpm_key", _text("tenant", 63), _text("key_name", 64), _text("principal_id", 32), _text("ek_sha256", 64),
         _text("pcr_policy"), _text("last_clock"), _time("enrolled_at"), _time("retired_at", nullable=True),
-        _key("key_name"),
+        sa.Column("broker_seal", sa.LargeBinary(), nullable=False), _key("key_name"),
     )  # fmt: skip
     op.create_table(
         "kbs_ticket", _text("tenant", 63), _text("ticket_sha256", 64), _text("principal_id", 32), _text("purpose", 64),

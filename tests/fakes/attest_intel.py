@@ -166,7 +166,8 @@ class FakeIntel:
         raw = values["tcb"] + values["mrseam"] + values["mrsignerseam"] + values["seam"]
         raw += struct.pack("<QQ", values["attributes"], values["xfam"]) + values["mrtd"] + values["mrconfigid"]
         raw += bytes(96) + values["rtmrs"] + values["report_data"]
-        return bytes(raw + bytes(64) if version == 5 and not changes.get("short") else raw)
+        later = values.get("tcb2", values["tcb"]) + values.get("service", bytes(48))
+        return bytes(raw + later if version == 5 and not changes.get("short") else raw)
 
     def quote(self, version: int = 4, **changes: Any) -> bytes:
         """Fields: those of `body`, and key_type, tee, vendor, body_type, body_size, qe, chain, signer, qe_signer,

@@ -59,6 +59,9 @@ class Quote:
     qe_signature: bytes
     qe_authentication: bytes
     pck_chain: bytes
+    tee_tcb_svn2: bytes | None = None
+    """TD report 1.5: the TCB now, after updates of the module that left the domain running; None in 1.0."""
+    mrservicetd: bytes = bytes(48)
 
 
 def parse_quote(raw: bytes) -> Quote:
@@ -78,7 +81,8 @@ def parse_quote(raw: bytes) -> Quote:
         raise refuse(Refusal.QE_IDENTITY, "vendor of the quoting enclave")
     f.take(20)  # user data of the quoting enclave
     body = Fields(f.take(_body_length(f, version)), "body")
-    signed = raw[: f.at]
+    signed, fields = raw[: f.at], _body(body)
+    later = (body.take(16), body.take(48)) if body.remaining else (None, bytes(48))
     data = Fields(f.take(f.number(4)), "signature data")
     signature, attestation_key = data.take(64), data.take(64)
     if data.number(2) != _QE_CERTIFICATION:
@@ -92,7 +96,7 @@ def parse_quote(raw: bytes) -> Quote:
     chain = certification.take(certification.number(4))
     certification.end()
     return Quote(
-        version, signed, *_body(body), signature, attestation_key, qe_report, qe_signature, authentication, chain
+        version, signed, *fields, signature, attestation_key, qe_report, qe_signature, authentication, chain, *later
     )  # fmt: skip
 
 

@@ -32,30 +32,30 @@ class Level:
     advisories: tuple[str, ...]
 
 
-def platform_level(tcb_info: Mapping[str, Any], quote: Quote, pck: Pck) -> Level:
+def platform_level(tcb_info: Mapping[str, Any], tee_tcb_svn: bytes, pck: Pck) -> Level:
     """SGX components and PCESVN of the certificate, TDX components of the quote; `Refused("attest.tcb")` under all.
 
     When the module names its version (tee_tcb_svn[1] > 0), its own two numbers are judged by the module's identity.
     """
-    first = 2 if quote.tee_tcb_svn[1] > 0 else 0
+    first = 2 if tee_tcb_svn[1] > 0 else 0
     for level in listed(tcb_info, "tcbLevels"):
         tcb = nested(level, "tcb")
         wanted_sgx, wanted_tdx = _svns(tcb, "sgxtcbcomponents"), _svns(tcb, "tdxtcbcomponents")
         if (
             all(mine >= least for mine, least in zip(pck.components, wanted_sgx, strict=True))
             and pck.pcesvn >= whole(tcb, "pcesvn")
-            and all(mine >= least for mine, least in zip(quote.tee_tcb_svn[first:], wanted_tdx[first:], strict=True))
+            and all(mine >= least for mine, least in zip(tee_tcb_svn[first:], wanted_tdx[first:], strict=True))
         ):
             return _level(level, STATUSES)
     raise refuse(Refusal.TCB, "under every TCB level")
 
 
-def module_level(tcb_info: Mapping[str, Any], quote: Quote) -> Level:
+def module_level(tcb_info: Mapping[str, Any], quote: Quote, tee_tcb_svn: bytes) -> Level:
     """The TDX module: who signed it, its attributes, and its level when it names its version.
 
     `Refused("attest.module")` for a module Intel does not list: it is what keeps the host out of the guest.
     """
-    version = quote.tee_tcb_svn[1]
+    version = tee_tcb_svn[1]
     if version == 0:
         _check_module(nested(tcb_info, "tdxModule"), quote)
         return Level(UP_TO_DATE, ())
@@ -65,7 +65,7 @@ def module_level(tcb_info: Mapping[str, Any], quote: Quote) -> Level:
     if identity is None:
         raise refuse(Refusal.MODULE, f"{name} is not listed")
     _check_module(identity, quote)
-    return _enclave_level(identity, quote.tee_tcb_svn[0], Refusal.MODULE)
+    return _enclave_level(identity, tee_tcb_svn[0], Refusal.MODULE)
 
 
 def _check_module(identity: Mapping[str, Any], quote: Quote) -> None:

@@ -94,13 +94,7 @@ def claims_of(
         raise refuse(Refusal.COLLATERAL, "none for this platform")
     verified = verified_collateral(collateral, pck, roots, at_time(now_ms))
     _check_collateral_policy(verified, policy, now_ms)
-    level = converged(
-        platform_level(verified.tcb_info, quote, pck),
-        module_level(verified.tcb_info, quote),
-        quoting_enclave_level(verified.qe_identity, quote.qe_report),
-    )
-    if level.status == REVOKED or level.status not in policy.statuses:
-        raise refuse(Refusal.TCB, level.status)
+    level = _level(verified, quote, pck, policy)
     _check_platform(quote, pck, policy)
     _check_attributes(quote, policy)
     _check_content(quote, policy)
@@ -144,6 +138,26 @@ def _check_signature(key: EllipticCurvePublicKey, signature: bytes, message: byt
         raise refuse(Refusal.SIGNATURE, what) from error
 
 
+def _level(verified: VerifiedCollateral, quote: Quote, pck: Pck, policy: TdxPolicy) -> Level:
+    """The level of the TCB that the domain began on; and of the one it runs on now, if the report tells them apart.
+
+    Each must be admitted: a module renewed under a running domain mends nothing that leaked before, and one put back
+    to an older release is old whatever the domain began on.
+    """
+    enclave = quoting_enclave_level(verified.qe_identity, quote.qe_report)
+    found: list[Level] = []
+    for svn in (quote.tee_tcb_svn, quote.tee_tcb_svn2):
+        if svn is None:
+            continue
+        module = module_level(verified.tcb_info, quote, svn)
+        level = converged(platform_level(verified.tcb_info, svn, pck), module, enclave)
+        if level.status == REVOKED or level.status not in policy.statuses:
+            raise refuse(Refusal.TCB, level.status)
+        found.append(level)
+    worse = next((level for level in found if level.status != UP_TO_DATE), found[0])
+    return Level(worse.status, tuple(sorted({one for level in found for one in level.advisories})))
+
+
 def _check_collateral_policy(verified: VerifiedCollateral, policy: TdxPolicy, now_ms: int) -> None:
     if verified.evaluation_number < policy.min_evaluation_number:
         raise refuse(Refusal.COLLATERAL, f"evaluation number {verified.evaluation_number}")
@@ -172,6 +186,8 @@ def _check_attributes(quote: Quote, policy: TdxPolicy) -> None:
         raise refuse(Refusal.POLICY, f"unknown attributes in {quote.td_attributes:#x}")
     if not quote.td_attributes & _SEPT_VE_DISABLE:
         raise refuse(Refusal.POLICY, "the host may take pages away unseen (SEPT_VE_DISABLE)")
+    if any(quote.mrservicetd):
+        raise refuse(Refusal.POLICY, "a service domain is bound to the trust domain")
     if policy.xfams is not None and quote.xfam not in policy.xfams:
         raise refuse(Refusal.POLICY, f"xfam {quote.xfam:#x}")
 
@@ -196,6 +212,7 @@ def _platform(quote: Quote, pck: Pck, verified: VerifiedCollateral, level: Level
         "fmspc": pck.fmspc.hex(),
         "ppid": pck.ppid.hex(),
         "tee_tcb_svn": quote.tee_tcb_svn.hex(),
+        "tee_tcb_svn_now": (quote.tee_tcb_svn2 or quote.tee_tcb_svn).hex(),
         "mrseam": quote.mrseam.hex(),
         "td_attributes": f"{quote.td_attributes:016x}",
         "xfam": f"{quote.xfam:016x}",

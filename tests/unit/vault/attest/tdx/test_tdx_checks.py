@@ -99,6 +99,11 @@ def test_a_quote_whose_binding_nobody_looked_at_says_so(intel: FakeIntel) -> Non
         ({"tcb": bytes((2, 1)) + b"\2" * 14}, "tcb"),
         ({"tcb": bytes((3, 1)) + b"\2" * 13 + b"\1"}, "tcb"),
         ({"tcb": bytes((2, 0)) + b"\2" * 14}, "tcb"),
+        ({"version": 5, "tcb2": bytes((2, 1)) + b"\2" * 14}, "tcb"),
+        ({"version": 5, "tcb2": bytes((3, 1)) + b"\2" * 13 + b"\1"}, "tcb"),
+        ({"version": 5, "tcb2": bytes((3, 2)) + b"\2" * 14}, "module"),
+        ({"version": 5, "tcb": bytes((2, 1)) + b"\2" * 14, "tcb2": bytes((3, 1)) + b"\2" * 14}, "tcb"),
+        ({"version": 5, "service": b"\1" + bytes(47)}, "policy"),
     ],
 )
 def test_a_signed_quote_with_one_wrong_field_is_refused(intel: FakeIntel, changes: dict[str, Any], reason: str) -> None:

@@ -4,7 +4,7 @@
      "certificates": [base64 DER, …],"td_quote": base64 | ""}
 
 Theirs (az-snp-vtpm and az-tdx-vtpm of Trustee): version 0 has bytes as lists of numbers and a PEM certificate,
-version 1 has hex and base64url.
+version 1 has hex and base64url; version 2 is spelled as 1, and the paravisor's user-data repeats the binding.
 """
 
 import base64
@@ -63,7 +63,7 @@ def parse_evidence(evidence: Mapping[str, Any]) -> AzureEvidence:
 def parse_trustee(evidence: Mapping[str, Any]) -> AzureEvidence:
     """From a Confidential Containers client's; `malformed` or `unknown-version`."""
     version = evidence.get("version", 0)
-    if type(version) is not int or version not in {0, 1}:
+    if type(version) is not int or version not in {0, 1, 2}:
         raise refuse(Refusal.UNKNOWN_VERSION, "evidence")
     quote = evidence.get("tpm_quote", evidence.get("quote"))
     if not isinstance(quote, dict) or not isinstance(quote.get("pcrs"), list) or len(quote["pcrs"]) > PCRS:

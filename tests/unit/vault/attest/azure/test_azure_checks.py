@@ -181,7 +181,7 @@ def test_evidence_in_our_form_and_in_the_clients(world: World) -> None:
     theirs: dict[str, Any] = {"version": 1, "hcl_report": document["hcl_report"], "tpm_quote": quote}
     parsed = parse_trustee(theirs)
     assert (parsed.hcl_report, parsed.message, parsed.signature) == (genuine.hcl_report, message, signature)
-    wrong: tuple[dict[str, Any], ...] = ({"version": 2}, {"tpm_quote": 1}, {"hcl_report": [256]}, {"vcek": "é"},
+    wrong: tuple[dict[str, Any], ...] = ({"version": 3}, {"tpm_quote": 1}, {"hcl_report": [256]}, {"vcek": "é"},
                    {"td_quote": {}},
                    {"hcl_report": "!"}, {"tpm_quote": quote | {"pcrs": [[0]]}})  # fmt: skip
     for change in wrong:

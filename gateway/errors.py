@@ -5,6 +5,7 @@ The S3 dialect turns `code` into its XML, the API into RFC 9457 problem document
 
     GatewayError
     ├── Denied              the doctrine or a floor rule says no                       403
+    │   └── SessionEnded    while its data was on its way: the connection is cut
     ├── NotFound            no such thing, or none the caller may know of              404
     ├── BadRequest          the request itself is wrong; names the field and the fix   4xx
     ├── PreconditionFailed  If-Match and friends, or a plan that changed               412
@@ -62,6 +63,11 @@ class Denied(GatewayError):
     """The doctrine, or a floor rule below it, says no."""
 
     status = 403
+
+
+class SessionEnded(Denied):
+    """A session that was good when an answer began and is not any more. Whoever has begun to answer cuts the
+    connection: what waits in it must not go out for as long as the client likes."""
 
 
 class NotFound(GatewayError):

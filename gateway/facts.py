@@ -3,20 +3,20 @@
 `FactsReader.gather` is synchronous and runs on a bounded executor; it is the guard's step 3 (resolve).
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gateway.binding import elsewhere
 from gateway.decide import document
 from gateway.decide.document import Action
 from gateway.identity.principal import Principal
+from gateway.known_sessions import KnownSessions
 from gateway.seen import Seen
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import DatasetRow, RunIoRow, SessionRow, VersionRow, ZoneRow
 from vault.errors import NotFound, Refused
 
-SESSION_CACHE_MS = 5_000
 ZONE_CACHE_MS = 5_000
 PLACES = frozenset({"store", "key-provider"})  # whose observations every decision and receipt states
 
@@ -57,6 +57,7 @@ class Facts:
     marker: VersionRow | None = None
     """The delete marker that stands where a version was asked for; `version` is None then."""
     named: bool = False  # by version id
+    elsewhere: str = ""  # the rule a session breaks by where it is used from (gateway/binding.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,8 @@ class FactsReader:
         self._zone = zone
         self._policy = policy
         self._clock = clock
-        self._lock = threading.Lock()
         self._seen = Seen()
-        self._sessions: dict[str, tuple[SessionRow | None, int]] = {}
+        self._sessions = KnownSessions(catalog, clock, self._seen)
         self._zone_row: tuple[ZoneRow | None, int] = (None, 0)
         self._runs: dict[tuple[str, str, str], tuple[str, int]] = {}
         self._closed: frozenset[str] = frozenset()
@@ -127,28 +127,18 @@ class FactsReader:
             run=self._run(principal, labels=run_labels),
             marker=marker,
             named=version_id is not None,
+            elsewhere=elsewhere(principal, session),
         )
 
     def session(self, session_id: str) -> SessionRow | None:
         """The session's row, at most 5 s old. None when there is none: nothing raw then."""
-        now = self._clock()
-        with self._lock:
-            known = self._sessions.get(session_id)
-        if known is not None and known[1] > now:
-            return known[0]
-        row = self._seen.newest(
-            "session", session_id, self._catalog.find_session(session_id),
-            lambda: self._catalog.find_session(session_id), _session_age,
-        )  # fmt: skip
-        with self._lock:
-            if len(self._sessions) > 10_000:
-                self._sessions.clear()
-            self._sessions[session_id] = (row, now + SESSION_CACHE_MS)
-        return row
+        return self._sessions.find(session_id)
 
     def forget_session(self, session_id: str) -> None:
-        with self._lock:
-            self._sessions.pop(session_id, None)
+        self._sessions.forget(session_id)
+
+    def forget_revocations(self) -> None:
+        self._sessions.forget_revocations()
 
     def zone(self) -> ZoneFacts:
         """The last residency verdict. Never observed, or not for a while, is closed."""
@@ -241,13 +231,6 @@ class FactsReader:
             self._runs.clear()
         self._runs[name] = (run_id, now + 60_000)
         return run_id
-
-
-def _session_age(row: SessionRow | None) -> int:
-    """A session is attested ever later, and revoked for good."""
-    if row is None:
-        return 0
-    return row.attested_at if row.revoked_at is None else 1 << 62
 
 
 def decision_input(

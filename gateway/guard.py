@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, ParamSpec, TypeVar
 
+import structlog
+
+from gateway.binding import refused_elsewhere
 from gateway.decide.decision import Allow, Decision, Deny, deny
 from gateway.decide.doctrine import Doctrine
 from gateway.decide.document import Action, encode
@@ -41,6 +44,7 @@ from vault.keys.secrets import seal_blob
 
 P = ParamSpec("P")
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,14 @@ class Guard:
         except Denied as refusal:
             await self._record_integrity(refusal, dataset)
             raise
+        if facts.elsewhere:
+            self._seen_elsewhere(principal, facts.elsewhere)
         now = self.clock()
         document = decision_input(
             principal, facts, action=action, interface=interface, request_id=request_id, now=rfc3339(now),
             dataset=dataset, key=key, require_view=require_view,
         )  # fmt: skip
-        decision = _floor(await self.doctrine.decide(document), principal)
+        decision = _floor(await self.doctrine.decide(document), principal, facts, action)
         encoded = encode(document)
         subject = Subject(
             action=action, interface=interface, dataset_id=facts.dataset.dataset_id if facts.dataset else None,
@@ -136,10 +142,18 @@ class Guard:
         self.metrics.decided(action, isinstance(decision, Allow))
         if isinstance(decision, Deny):
             if self._refusals is not None:
-                self._refusals.refused(principal)
+                self._refusals.refused(principal, elsewhere=bool(facts.elsewhere))
             raise self._refusal(decision, facts)
         self._check_here(decision, facts, dataset, absent_dataset)
         return Admission(decision, facts, encode_entry(entry), promise, view)
+
+    def _seen_elsewhere(self, principal: Principal, rule: str) -> None:
+        """Somebody else has these credentials. Counted apart, so that who stole them cannot use up the refusals of
+        the machine that attested and shut it out."""
+        log.warning("session used elsewhere", rule=rule, access_key_id=principal.access_key_id, source=principal.source)
+        self.metrics.elsewhere(rule)
+        if self._refusals is not None:
+            self._refusals.check(principal, elsewhere=True)
 
     async def append(self, entry: dict[str, Any], sealed: bytes = b"") -> Promise:
         """Step 5. Raises Unavailable: without a durable record nothing is answered."""
@@ -219,8 +233,11 @@ class Guard:
         )
 
 
-def _floor(decision: Decision, principal: Principal) -> Decision:
+def _floor(decision: Decision, principal: Principal, facts: Facts, action: Action) -> Decision:
     """Rules below the doctrine, which none of its tables can lift."""
+    # All that a session does but asking to attest again, which is how a machine that moved says where it is now.
+    if facts.elsewhere and action != "session":
+        return refused_elsewhere(decision, facts.elsewhere)
     # A presigned link is a bearer of everything it opens, and travels in logs, mails and referrers.
     if isinstance(decision, Allow) and decision.view == "raw" and principal.authenticator == "presigned":
         return deny(

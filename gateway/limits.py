@@ -113,15 +113,16 @@ class RefusalLimit:
     def __init__(self, a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = float(a_minute)
         self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted
+        self._left: OrderedDict[tuple[str, bool], tuple[float, float]] = OrderedDict()  # tokens, and when counted
         self._turned_away: Counter[str] = Counter()
 
-    def check(self, principal: Principal) -> None:
-        """Before anything is looked up. Raises Unavailable "SlowDown" while the principal has used up its refusals."""
+    def check(self, principal: Principal, *, elsewhere: bool = False) -> None:
+        """Before anything is looked up. Raises Unavailable "SlowDown" while the principal has used up its refusals.
+        `elsewhere`: those of its sessions where their credentials do not count, which are counted apart."""
         name = principal.principal_id
-        if name not in self._left:
+        if (name, elsewhere) not in self._left:
             return
-        left = self._now_left(name)
+        left = self._now_left((name, elsewhere))
         if left >= 1.0:
             return
         if name in self._turned_away or len(self._turned_away) < MAX_REMEMBERED:
@@ -132,9 +133,9 @@ class RefusalLimit:
             retry_after=max(1, math.ceil((1.0 - left) * 60.0 / self._most)),
         )  # fmt: skip
 
-    def refused(self, principal: Principal) -> None:
+    def refused(self, principal: Principal, *, elsewhere: bool = False) -> None:
         """A denial was decided and recorded."""
-        name = principal.principal_id
+        name = (principal.principal_id, elsewhere)
         left = self._now_left(name) if name in self._left else self._most
         self._left[name] = (max(0.0, left - 1.0), self._clock())
         self._left.move_to_end(name)
@@ -145,7 +146,7 @@ class RefusalLimit:
         taken, self._turned_away = dict(self._turned_away), Counter()
         return taken
 
-    def _now_left(self, name: str) -> float:
+    def _now_left(self, name: tuple[str, bool]) -> float:
         left, at = self._left[name]
         return min(self._most, left + (self._clock() - at) * self._most / 60.0)
 

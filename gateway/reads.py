@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from gateway.errors import BadRequest, Denied, GatewayError, NotFound, PreconditionFailed, Unavailable
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
+from gateway.open_streams import OpenStreams, still_allowed
 from gateway.plans import IDENTITY_PLAN, declassified
 from gateway.s3.ports import ListedObject, Listing, StoredPart
 from gateway.shown import absent, grant_of, kept_checksums, modified, shown_version
@@ -36,8 +38,9 @@ class Reading:
     def __init__(
         self, guard: Guard, admission: Admission, version: VersionRow, row: Row, reader: SealedReader | None,
         still_allowed: Callable[[], GatewayError | None], manifest: Manifest | None, grant: Grant,
+        enter: Callable[[PlainStream], None],
     ) -> None:  # fmt: skip
-        """`manifest`: of what was written, where the caller sees that; None for a view."""
+        """`manifest`: of what was written, where the caller sees that; None for a view. `enter` hears of its stream."""
         self._guard = guard
         self._reader = reader
         self._still_allowed = still_allowed
@@ -59,6 +62,7 @@ class Reading:
         self.sent = 0
         self.ranges: list[list[int]] = []
         self._stream: PlainStream | None = None
+        self._enter = enter
 
     @property
     def parts(self) -> Sequence[StoredPart]:
@@ -81,6 +85,22 @@ class Reading:
     def stream(self, start: int, stop: int) -> PlainStream:
         """Verified plaintext of [start, stop). One slab is unsealed while the one before it is being sent."""
         self._stream = PlainStream(self._reader, (start, stop), self, self._guard.executor, self._still_allowed)
+        self._enter(self._stream)
+        return self._stream
+
+    @property
+    def ended(self) -> GatewayError | None:
+        """Why its stream was ended from outside; None when it was not."""
+        return self._stream.ended if self._stream is not None else None
+
+    def check_ended(self) -> None:
+        """Raises why, if it was."""
+        if self.ended is not None:
+            raise self.ended
+
+    @property
+    def opened(self) -> PlainStream | None:
+        """Its stream, once there is one."""
         return self._stream
 
     async def settle(self) -> None:
@@ -100,6 +120,7 @@ class Reads:
         self._guard = guard
         self._vault = vault
         self._catalog = catalog
+        self.streams = OpenStreams(guard.executor)
         self._noted: set[tuple[str, str, str]] = set()
         self._shown_by_head: OrderedDict[tuple[str, str], str] = OrderedDict()
 
@@ -114,12 +135,15 @@ class Reads:
         admission, reading = await self._admitted(principal, ref, action, wanted, request_id)
         try:
             yield reading
+            reading.check_ended()  # cut off with its last slab unsent: not complete
         except BaseException as error:
-            await self._failed(admission, reading, error)
+            await self._failed(admission, reading, reading.ended or error)
             raise
         else:
             self.outcome(admission, "complete", reading)
         finally:
+            if reading.opened is not None:
+                self.streams.leave(reading.opened)
             await reading.settle()
             reading.close()
 
@@ -158,10 +182,16 @@ class Reads:
             manifest = reader.manifest if row is version else None
         else:
             manifest = await self._guard.blocking(self._vault.describe, version, version.key, grant)
+        look = partial(still_allowed, self._guard.facts, principal, admission.decision_id)
         return Reading(
-            self._guard, admission, version, row, reader, lambda: self._still_allowed(principal, admission), manifest,
-            grant,
-        )  # fmt: skip
+            self._guard, admission, version, row, reader, look, manifest, grant, partial(self._watch, principal, look)
+        )
+
+    def _watch(self, principal: Principal, look: Callable[[], GatewayError | None], stream: PlainStream) -> None:
+        """What a session has open is looked at by the clock too. Static keys have nothing that could lapse."""
+        if principal.session is not None:
+            whose = (principal.session.session_id, principal.source, principal.client_key)
+            self.streams.enter(stream, whose, look)
 
     def _check_unchanged(
         self, principal: Principal, admission: Admission, version: VersionRow, action: str
@@ -223,20 +253,6 @@ class Reads:
         if len(self._noted) > 100_000:
             self._noted.clear()
         self._noted.add(noted)
-
-    def _still_allowed(self, principal: Principal, admission: Admission) -> GatewayError | None:
-        """Long streams end when the session is revoked or its attestation lapses (rows at most 5 s old)."""
-        if principal.session is None:
-            return None
-        refusal = Denied(
-            "ReattestationRequired", "The session was revoked or its attestation is no longer fresh",
-            rule="ReattestationRequired", decision_id=admission.decision_id, remedy="attest again",
-        )  # fmt: skip
-        try:
-            facts = self._guard.facts.gather(principal, None)
-        except VaultError:
-            return refusal
-        return None if facts.fresh else refusal
 
     async def _failed(self, admission: Admission, reading: Reading | None, error: BaseException) -> None:
         cause = error.__cause__ if isinstance(error, GatewayError) else error

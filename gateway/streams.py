@@ -3,10 +3,12 @@
 Two roads, one bookkeeping. `async for` hands each slab to the event loop (TLS, small answers). `burst` is for an
 outlet that sends from its own threads (gateway/s3/ports.py): there one thread sends while another unseals, and the
 loop hears of it every few MiB. Both charge a slab before it is handed over: a client that hangs up with a slab in
-hand has read it. Both look at the session again every RECHECK_BYTES.
+hand has read it. Both look at the session again every RECHECK_BYTES or RECHECK_SECONDS, whichever comes first, and
+`end` is for who looks from outside while no slab is asked for (gateway/open_streams.py).
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Literal, Protocol, Self
@@ -19,6 +21,7 @@ from vault.errors import VaultError
 from vault.reading import SealedReader
 
 RECHECK_BYTES = 4 << 20
+RECHECK_SECONDS = 2.0
 _NOTHING = memoryview(b"")
 BURST_BYTES = 8 << 20  # of one client before a sending thread looks at the others
 
@@ -50,6 +53,9 @@ class PlainStream:
         self._slabs: Iterator[Buffer] | None = None
         self._ahead: Future[Buffer | None] | None = None
         self._held = _NOTHING
+        self._checked_at = time.monotonic()
+        self._refusal: GatewayError | None = None
+        self._cut: Callable[[], None] | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -59,6 +65,7 @@ class PlainStream:
         writer's view, Denied when the session ended, and what `translate` makes of the vault's refusals."""
         if self._slabs is not None and self._position >= self._stop:
             raise StopAsyncIteration
+        self._check_ended()
         self._ahead = self._ahead or self._executor.submit(self._next)
         try:
             slab = await asyncio.wrap_future(self._ahead)
@@ -72,8 +79,24 @@ class PlainStream:
             refusal = await asyncio.get_running_loop().run_in_executor(self._executor, self._still_allowed)
             if refusal is not None:
                 raise refusal
+        self._check_ended()  # while the slab was waited for
         self._charge(slab)
         return slab
+
+    def on_end(self, cut: Callable[[], None]) -> None:
+        """`cut` takes the connection from its client: called by `end`, in the loop."""
+        self._cut = cut
+
+    def end(self, refusal: GatewayError) -> None:
+        """From the loop: nothing more leaves. What was handed to the connection and not sent goes with it."""
+        self._refusal = refusal
+        if self._cut is not None:
+            self._cut()
+
+    @property
+    def ended(self) -> GatewayError | None:
+        """Why, once `end` was called."""
+        return self._refusal
 
     def hand_back(self, slab: Buffer) -> None:
         """What `anext` gave and was not sent: `burst` begins with it."""
@@ -87,6 +110,7 @@ class PlainStream:
         pushed = 0
         try:
             while True:
+                self._check_ended()
                 if not len(self._held):
                     if self._position >= self._stop:
                         return "done"
@@ -132,10 +156,15 @@ class PlainStream:
 
     def _due(self) -> bool:
         """Whether the session is to be looked at again."""
-        if self._position - self._checked < RECHECK_BYTES:
+        now = time.monotonic()
+        if self._position - self._checked < RECHECK_BYTES and now - self._checked_at < RECHECK_SECONDS:
             return False
-        self._checked = self._position
+        self._checked, self._checked_at = self._position, now
         return True
+
+    def _check_ended(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
 
     def _charge(self, slab: Buffer) -> None:
         self._charged.sent += len(slab)

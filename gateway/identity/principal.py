@@ -29,5 +29,6 @@ class Principal:
     purpose: str
     session: SessionClaims | None
     access_key_id: str
-    source: str = field(default="", compare=False)  # peer address of this request
+    source: str = field(default="", compare=False)  # peer address of this request, as `peer_address` spells it
+    client_key: str = field(default="", compare=False)  # thumbprint of the key its connection showed a certificate for
     authenticator: str = field(default="sigv4", compare=False)  # "sigv4" | "presigned": never raw over a link

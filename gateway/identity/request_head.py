@@ -54,6 +54,7 @@ class RequestHead:
     query: QueryList = field(default_factory=list)
     secure: bool = False  # TLS, or a peer on loopback
     source: str = ""
+    client_key: str = ""  # thumbprint of the key that the connection proved to hold
 
     @classmethod
     def parse(
@@ -65,6 +66,7 @@ class RequestHead:
         *,
         secure: bool = False,
         source: str = "",
+        client_key: str = "",
     ) -> "RequestHead":
         """Raises Unauthenticated: too many or too long headers, a URI that does not decode."""
         collected: dict[bytes, tuple[bytes, ...]] = {}
@@ -77,13 +79,13 @@ class RequestHead:
             collected[name] = (value,) if earlier is None else (*earlier, value)
         if count > MAX_HEADERS:
             raise Unauthenticated("InvalidRequest", f"more than {MAX_HEADERS} headers")
-        return cls(method, raw_path, raw_query, collected, parse_query(raw_query), secure, source)
+        return cls(method, raw_path, raw_query, collected, parse_query(raw_query), secure, source, client_key)
 
     @classmethod
     def from_scope(cls, scope: Mapping[str, Any]) -> "RequestHead":
         """From an ASGI HTTP scope; needs `raw_path`, which uvicorn always gives."""
         client = scope.get("client")
-        source = client[0] if client else ""
+        source = peer_address(client[0]) if client else ""
         return cls.parse(
             scope["method"],
             scope["raw_path"],
@@ -91,6 +93,7 @@ class RequestHead:
             scope["headers"],
             secure=scope.get("scheme") == "https" or _is_loopback(source),
             source=source,
+            client_key=scope.get("extensions", {}).get("demesne.client_key", ""),
         )
 
     def header(self, name: bytes) -> str | None:
@@ -111,6 +114,24 @@ class RequestHead:
                     raise Unauthenticated("InvalidArgument", f"query parameter {name} was sent more than once")
                 found = value
         return found
+
+
+def peer_address(peer: str) -> str:
+    """One spelling for one peer: an IPv4 address that came over an IPv6 socket is itself, and so is this host's own
+    loopback, whose clients take either. A zone index is no part of it."""
+    text = peer.partition("%")[0]
+    if text == "127.0.0.1":
+        return text
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        if address == ipaddress.IPv6Address("::1"):
+            return "127.0.0.1"
+    return str(address)
 
 
 def _is_loopback(source: str) -> bool:

@@ -115,8 +115,9 @@ class Verifier:
         payload = parse_payload(stated)
         self._check_transport(head, payload)  # 7
         principal = replace(
-            found.principal, source=head.source, authenticator="presigned" if claim.presigned else "sigv4"
-        )
+            found.principal, source=head.source, client_key=head.client_key,
+            authenticator="presigned" if claim.presigned else "sigv4",
+        )  # fmt: skip
         return VerifiedRequest(
             principal, payload, claim.signature, key, claim.scope, claim.timestamp, presigned=claim.presigned
         )
@@ -149,7 +150,9 @@ class Verifier:
             )
         payload = Payload(PayloadKind.UNSIGNED)
         self._check_transport(head, payload)
-        principal = replace(found.principal, source=head.source, authenticator="post-policy")
+        principal = replace(
+            found.principal, source=head.source, client_key=head.client_key, authenticator="post-policy"
+        )
         verified = VerifiedRequest(
             principal, payload, claim.signature, key, claim.scope, claim.timestamp, presigned=False
         )

@@ -23,6 +23,10 @@ class Metrics:
             "demesne_refused_unrecorded_total", "Requests refused because the ledger took no record",
             registry=self.registry,
         )  # fmt: skip
+        self._elsewhere = Counter(
+            "demesne_session_elsewhere_total", "Requests with a session's credentials from where they do not count",
+            ["rule"], registry=self.registry,
+        )  # fmt: skip
 
     def decided(self, action: str, allow: bool) -> None:
         self._decisions.labels(action, "allow" if allow else "deny").inc()
@@ -32,6 +36,9 @@ class Metrics:
         kind = view if view in _KINDS else "masked"
         self._reads.labels(kind, status).inc()
         self._bytes.labels(kind).inc(sent)
+
+    def elsewhere(self, rule: str) -> None:
+        self._elsewhere.labels(rule).inc()
 
     def unrecorded(self) -> None:
         self._unrecorded.inc()

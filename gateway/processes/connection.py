@@ -8,6 +8,7 @@ are sent ahead are kept too, and an answer that nobody takes is kept for ever.
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -36,17 +37,26 @@ class BoundedHeads(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _answering: Any = None  # the request whose answer is under way, while `cycle` is the last that was read
+    _client_key = ""  # whose certificate the handshake showed
     _taken: tuple[float, int] | None = None  # when, and how much its client had taken then, since something waits
 
-    def __init__(self, *given: Any, pool: Executor | None = None, room: Room | None = None, **named: Any) -> None:
+    def __init__(
+        self, *given: Any, pool: Executor | None = None, room: Room | None = None,
+        key_of: Callable[[bytes], str] | None = None, **named: Any,
+    ) -> None:  # fmt: skip
         """`pool`: threads that send large answers of plain HTTP (`Outlet`); None leaves all sending to the loop.
-        `room`: what all connections of the port share."""
+        `room`: what all connections of the port share. `key_of`: the thumbprint of a client certificate's key (DER)."""
         super().__init__(*given, **named)
+        self._key_of = key_of
         self._pool = pool
         self._room = room
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        shown = tls.getpeercert(binary_form=True) if tls is not None and self._key_of is not None else None
+        if shown and self._key_of is not None:  # OpenSSL has checked it against the zone's own authority
+            self._client_key = self._key_of(shown)
         self._start_clock()
         if self._room is not None:
             self._room.idle(self, known=False)
@@ -96,7 +106,9 @@ class BoundedHeads(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             raise ValueError("too many requests at once")
         outlet = Outlet(self.transport, self._pool) if self._pool is not None and self.scheme == "http" else None
-        extensions: Any = {"demesne.known": self._known}
+        extensions: Any = {
+            "demesne.known": self._known, "demesne.cut": self._cut, "demesne.client_key": self._client_key,
+        }  # fmt: skip
         if outlet is not None:
             extensions["demesne.outlet"] = outlet
         self.scope["extensions"] = extensions
@@ -141,6 +153,17 @@ class BoundedHeads(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+    def _cut(self) -> None:
+        """End it now. What the kernel still holds for its client is thrown away: the session it was for has ended."""
+        theirs = self.transport.get_extra_info("socket")
+        if theirs is not None and theirs.fileno() >= 0:
+            look = socket.socket(fileno=theirs.fileno())
+            try:
+                look.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            finally:
+                look.detach()
+        self.transport.abort()
 
     def _owed(self) -> tuple[bool, int]:
         """Whether something of ours was not taken yet, and how much was, since the connection began."""

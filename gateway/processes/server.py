@@ -29,12 +29,14 @@ class FrontServer(uvicorn.Server):
         connections: int,
         stall_seconds: float,
         drain_seconds: int,
+        key_of: Callable[[bytes], str] | None = None,
     ) -> None:
-        """`connections`: how many at once. `stall_seconds`: how long an answer may wait to be taken."""
+        """`connections`: how many at once. `stall_seconds`: how long an answer may wait to be taken. `key_of`: of a
+        client certificate, where the context asks for one."""
         self.room = Room(connections)
         self._stall_seconds = stall_seconds
         config = uvicorn.Config(
-            app, loop="none", http=partial(BoundedHeads, pool=pool, room=self.room),  # type: ignore[arg-type]
+            app, loop="none", http=partial(BoundedHeads, pool=pool, room=self.room, key_of=key_of),  # type: ignore[arg-type]
             ws="none", lifespan="off", access_log=False, server_header=False,
             # The peer address is the socket's: a header that names another would be the caller's own word.
             proxy_headers=False, log_config=None, timeout_keep_alive=65, timeout_graceful_shutdown=drain_seconds,

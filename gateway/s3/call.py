@@ -104,8 +104,10 @@ class Answer:
     """The response side of one request, and what is left of its body. Knows whether anything was sent."""
 
     def __init__(
-        self, receive: Receive, send: Send, request_id: str, *, expects_continue: bool, outlet: Outlet | None = None
-    ) -> None:
+        self, receive: Receive, send: Send, request_id: str, *, expects_continue: bool, outlet: Outlet | None = None,
+        cut: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`cut`: the server's way to end the connection at once (scope extension "demesne.cut")."""
         self._receive = receive
         self._send = send
         self.request_id = request_id
@@ -115,6 +117,7 @@ class Answer:
         self._expects_continue = expects_continue
         self._close = False
         self._outlet = outlet
+        self._cut = cut
 
     async def receive(self) -> bytes | None:
         """The next bytes of the request body, None after the last. Raises ClientGone."""
@@ -173,6 +176,12 @@ class Answer:
     @property
     def can_pour(self) -> bool:
         return self._outlet is not None
+
+    def cut(self) -> None:
+        """Take the connection from the client now, with what waits in it. Without the server's help the client gets
+        that much, and an end that no Content-Length agrees with."""
+        if self._cut is not None:
+            self._cut()
 
     async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """A whole small answer. Its length is always stated, so that a cut connection is seen as one."""

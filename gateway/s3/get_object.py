@@ -9,7 +9,7 @@ from gateway.s3 import conditions, ranges
 from gateway.s3.call import Call, ClientGone, Headers
 from gateway.s3.multipart import MAX_PARTS
 from gateway.s3.object_headers import override, read_headers, refuse_raw_link, required_view, wants_checksums
-from gateway.s3.ports import Buffer, Checksums, OpenRead, Pourable
+from gateway.s3.ports import Buffer, Checksums, Endable, OpenRead, Pourable
 from gateway.s3.stored_checksums import checksum_headers
 
 _POUR_FROM = 512 << 10  # bytes; for less, a hop to a sending thread costs more than it spares
@@ -93,6 +93,8 @@ async def _answer(call: Call, opened: OpenRead, status: int, headers: Headers, s
         await call.answer.body(b"", more=False)
         return
     pieces = opened.stream(start, stop)
+    if isinstance(pieces, Endable):
+        pieces.on_end(call.answer.cut)
     first = await anext(pieces, None)
     if first is None:
         raise EOFError("the stream is empty")

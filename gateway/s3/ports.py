@@ -53,6 +53,7 @@ __all__ = [
     "Copied",
     "DeleteCondition",
     "Deleted",
+    "Endable",
     "Guard",
     "ListedObject",
     "ListedPart",
@@ -89,6 +90,13 @@ class Pourable(Protocol):
 
     def hand_back(self, slab: Buffer) -> None: ...
     def burst(self, push: Push) -> Literal["more", "slow", "done"]: ...
+
+
+@runtime_checkable
+class Endable(Protocol):
+    """A stream that may be ended while nobody asks it for anything. `cut` takes the connection from the client."""
+
+    def on_end(self, cut: Callable[[], None]) -> None: ...
 
 
 class Outlet(Protocol):

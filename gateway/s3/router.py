@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from gateway.errors import BadRequest, Denied, GatewayError
+from gateway.errors import BadRequest, Denied, GatewayError, SessionEnded
 from gateway.identity.errors import Unauthenticated
 from gateway.identity.post_policy import PostPolicy
 from gateway.identity.request_head import RequestHead, percent_decode
@@ -30,6 +30,7 @@ from gateway.s3.errors import name_refused, render_failure, s3_failure
 from gateway.s3.form import FormReader, form_boundary
 from gateway.s3.ports import Guard
 from gateway.s3.post_object import post_object
+from gateway.s3.sts import Sts, is_sts
 from vault.errors import VaultError
 
 Authenticate = Callable[[RequestHead], Awaitable[VerifiedRequest]]
@@ -60,11 +61,13 @@ class S3App:
         ignores_acls: bool = False,
         authenticate_form: AuthenticateForm | None = None,
         shares: Shares | None = None,
+        sts: Sts | None = None,
     ) -> None:
         self._face = Face(guard, zone, region, ignores_acls)
         self._authenticate = authenticate
         self._authenticate_form = authenticate_form
         self._shares = shares
+        self._sts = sts
         self._hosts = frozenset(alias.lower() for alias in host_aliases)
         self._suffixes = tuple("." + alias for alias in sorted(self._hosts, key=len, reverse=True))
         self._on_unauthenticated = on_unauthenticated
@@ -74,8 +77,11 @@ class S3App:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         expects = any(name == b"expect" for name, _ in scope["headers"])
-        outlet = scope.get("extensions", {}).get("demesne.outlet")
-        answer = Answer(receive, send, secrets.token_hex(8).upper(), expects_continue=expects, outlet=outlet)
+        extensions = scope.get("extensions", {})
+        answer = Answer(
+            receive, send, secrets.token_hex(8).upper(), expects_continue=expects,
+            outlet=extensions.get("demesne.outlet"), cut=extensions.get("demesne.cut"),
+        )  # fmt: skip
         try:
             await self._serve(scope, answer)
         except ClientGone:
@@ -93,6 +99,9 @@ class S3App:
         head = RequestHead.from_scope(scope)
         if head.method == "OPTIONS":
             _refuse_preflight(head)
+        if self._sts is not None and is_sts(head) and self._name(head) == ("", ""):
+            await self._sts.serve(head, answer)
+            return
         form = policy = None
         try:
             if (boundary := form_boundary(head)) is None:
@@ -137,6 +146,8 @@ class S3App:
         if answer.started:
             # Headers and perhaps data are out: a clean end would make half an object look whole.
             self._log.warning("s3.aborted", code=error.code, request_id=answer.request_id)
+            if isinstance(error, SessionEnded):
+                answer.cut()
             raise StreamAborted(error.code) from None
         failure = s3_failure(error)
         try:

@@ -109,6 +109,8 @@ class FakeSession:
     tier: str
     expires_at: int
     revoked_at: int | None = None
+    bound_source: str = ""
+    bound_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,13 @@ class FakeChallenge:
     scope: tuple[str, ...]
     gateway: str
     expires_at: int
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class FakeRevocation:
+    what: str
+    value: str
 
 
 @dataclass
@@ -191,6 +200,7 @@ class MemoryBrokerCatalog:
     versions: dict[str, object] = field(default_factory=dict)
     wraps: dict[str, FakeWrap] = field(default_factory=dict)
     challenges: dict[str, FakeChallenge] = field(default_factory=dict)
+    revoked: list[FakeRevocation] = field(default_factory=list)
     edited: set[str] = field(default_factory=set)
     writes: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda _: None
@@ -257,15 +267,20 @@ class MemoryBrokerCatalog:
         self.groups[group_id] = FakeGroup(group_id, dataset_id, key_class, epoch_id, wrapped, objects)
 
     def add_challenge(
-        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int
-    ) -> None:
+        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int,
+        profile: str = "",
+    ) -> None:  # fmt: skip
         self._write("add_challenge")
-        self.challenges[nonce] = FakeChallenge(nonce, principal_id, purpose, scope, gateway, expires_at)
+        self.challenges[nonce] = FakeChallenge(nonce, principal_id, purpose, scope, gateway, expires_at, profile)
 
     def consume_challenge(self, nonce: str, now_ms: int) -> FakeChallenge | None:
         self._write("consume_challenge")
         row = self.challenges.pop(nonce, None)
         return row if row is not None and row.expires_at > now_ms else None
+
+    def revocations(self) -> list[FakeRevocation]:
+        self.before("revocations")
+        return list(self.revoked)
 
     def _write(self, name: str) -> None:
         self.before(name)
@@ -348,6 +363,8 @@ class BrokerWorld:
             attestation_seal=attested.seals["warning"],
             tier="warning",
             expires_at=attested.expires_at,
+            bound_source=attested.bound_source,
+            bound_key=attested.bound_key,
         )
         self.catalog.sessions[row.session_id] = row
         return row

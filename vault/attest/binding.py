@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import rfc8785
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePublicKey,
+    EllipticCurvePublicNumbers,
+)
 
 from vault.attest.claims import Refusal, refuse
 
@@ -85,7 +89,19 @@ def additional_digest(additional: Sequence[Mapping[str, Any]]) -> str:
 
 
 def key_thumbprint(jwk: Mapping[str, Any]) -> str:
-    """RFC 7638 thumbprint (base64url SHA-256) of a public P-256 key, checked to be a point on the curve.
+    """RFC 7638 thumbprint (base64url SHA-256) of a public P-256 key; as `public_key`, refused otherwise."""
+    return thumbprint_of(public_key(jwk))
+
+
+def thumbprint_of(key: EllipticCurvePublicKey) -> str:
+    """The same of a key on P-256 that is loaded already."""
+    numbers = key.public_numbers()
+    x, y = (_base64url(number.to_bytes(_COORDINATE, "big")) for number in (numbers.x, numbers.y))
+    return _base64url(hashlib.sha256(rfc8785.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y})).digest())
+
+
+def public_key(jwk: Mapping[str, Any]) -> EllipticCurvePublicKey:
+    """A public P-256 key, checked to be a point on the curve.
 
     `Refused("attest.key")` for another curve, a private key, padding or leading-zero tricks: two spellings of
     one key would have two thumbprints.
@@ -96,11 +112,9 @@ def key_thumbprint(jwk: Mapping[str, Any]) -> str:
         raise refuse(Refusal.KEY, "kty EC, crv P-256 expected")
     x, y = _coordinate(jwk["x"]), _coordinate(jwk["y"])
     try:
-        EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
+        return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
     except ValueError as error:
         raise refuse(Refusal.KEY, "not a point on P-256") from error
-    required = {"crv": "P-256", "kty": "EC", "x": jwk["x"], "y": jwk["y"]}
-    return _base64url(hashlib.sha256(rfc8785.dumps(required)).digest())
 
 
 def _coordinate(text: object) -> int:

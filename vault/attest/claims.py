@@ -79,19 +79,3 @@ class Claims:
         if self.platform:
             document["platform"] = dict(self.platform)
         return document
-
-
-def refuse_weaker(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """`Refused("attest.weaker")` unless `after` is the same platform and measurement, no less trustworthy.
-
-    A session that began in a measured enclave must not be kept alive by anything else that learnt its key.
-    """
-    for name in ("kind", "tee", "measurement"):
-        if before.get(name) != after.get(name):
-            raise refuse(Refusal.WEAKER, f"{name} changed")
-    if after.get("debug") is not False and before.get("debug") is False:
-        raise refuse(Refusal.WEAKER, "debug")
-    if after.get("hardware") is not True and before.get("hardware") is True:
-        raise refuse(Refusal.WEAKER, "hardware")
-    if after.get("synthetic_only") is not False and before.get("synthetic_only") is False:
-        raise refuse(Refusal.WEAKER, "synthetic_only")

@@ -65,7 +65,7 @@ def _of_submodule(claims: Mapping[str, Any]) -> Iterator[tuple[What, str]]:
 
 def _platform(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     platform = claims.get("platform", {})
-    return cast(Mapping[str, Any], platform) if isinstance(platform, Mapping) else {}
+    return cast("Mapping[str, Any]", platform) if isinstance(platform, Mapping) else {}
 
 
 def _text(platform: Mapping[str, Any], name: str) -> str:

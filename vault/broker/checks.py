@@ -4,8 +4,9 @@
     2  the ledger's key promised exactly these bytes
     3  the promise is at most 30 s old: a decision is used when it is made, not kept
     4  the intent allows reading, here (tenant, zone), this dataset and version, in this view
-       raw keys    5  the session is the one the broker sealed: attested, not revoked, fresh, of this principal,
-                      this purpose, and the dataset by that name lies in its scope
+       raw keys    5  the session is the one the broker sealed: attested, not revoked (itself, its principal, platform
+                      or measurement), fresh, of this principal, this purpose, and the dataset by that name lies in
+                      its scope
                    6  claims that only open synthetic data: development posture and a dataset flagged synthetic
        view keys   5v the view is of this version and of the plan that the intent names
        manifest keys alone: of 4 that action and version are right, and the dataset is the one that is named; what such
@@ -30,6 +31,7 @@ from vault.broker.ports import (
     SessionFacts,
     VerifyPromise,
 )
+from vault.broker.revocations import Revocations
 from vault.broker.sessions import OPENING_TIERS, SessionSeal
 from vault.broker.types import Grant
 from vault.errors import NotFound, Refused, VaultError
@@ -67,6 +69,7 @@ class ReleaseChecks:
         record_hash_key: bytes,
         clock: Clock,
         marks: Marks | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._policy = policy
         self._catalog = catalog
@@ -75,6 +78,7 @@ class ReleaseChecks:
         self._record_hash_key = record_hash_key
         self._clock = clock
         self._marks = marks or MemoryMarks()
+        self._revocations = revocations or Revocations(catalog, self._marks, clock)
 
     def check_place(self, scope: KeyScope) -> None:
         """Every method: the scope is of the tenant and zone this broker serves."""
@@ -136,6 +140,7 @@ class ReleaseChecks:
             raise Refused("session.kind", "not an attested session")
         if row.revoked_at is not None or self._marks.has("revoked", row.session_id):
             raise Refused("session.revoked")
+        self._revocations.check_session(row.principal_id, row.claims, row.attestation_seal)
         if row.expires_at <= self._clock():
             raise Refused("session.expired")
 

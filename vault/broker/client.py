@@ -105,6 +105,9 @@ class BrokerClient:
         principal_id: str,
         session_id: str | None = None,
         additional: Sequence[Mapping[str, Any]] = (),
+        *,
+        source: str = "",
+        bind_key: bool = False,
     ) -> Attested:
         arguments = {
             "nonce": nonce,
@@ -114,6 +117,8 @@ class BrokerClient:
             "principal_id": principal_id,
             "session_id": session_id,
             "additional": [dict(entry) for entry in additional],
+            "source": source,
+            "bind_key": bind_key,
         }
         return wire.attested_in(self._call("attest", arguments))
 
@@ -123,6 +128,9 @@ class BrokerClient:
 
     def revoke_session(self, session_id: str) -> None:
         self._call("revoke_session", {"session_id": session_id})
+
+    def revoke(self, what: str, value: str) -> None:
+        self._call("revoke", {"what": what, "value": value})
 
     def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState:
         arguments = {"order": order, "decision": wire.promised_out(decision), "entry": wire.promised_out(entry)}

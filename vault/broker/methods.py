@@ -95,9 +95,10 @@ def _challenge(broker: KeyBroker, given: Arguments) -> Any:
 
 
 def _attest(broker: KeyBroker, given: Arguments) -> Any:
-    nonce, kind, evidence, public_jwk, principal_id, session_id, additional = wire.fields(
-        given, "nonce", "kind", "evidence", "public_jwk", "principal_id", "session_id", "additional"
-    )
+    nonce, kind, evidence, public_jwk, principal_id, session_id, additional, source, bind_key = wire.fields(
+        given, "nonce", "kind", "evidence", "public_jwk", "principal_id", "session_id", "additional", "source",
+        "bind_key",
+    )  # fmt: skip
     attested = broker.attest(
         wire.text(nonce),
         wire.text(kind),
@@ -106,6 +107,8 @@ def _attest(broker: KeyBroker, given: Arguments) -> Any:
         wire.text(principal_id),
         wire.text_or_none(session_id),
         wire.mappings(additional),
+        source=wire.text(source),
+        bind_key=bind_key is True,
     )
     return wire.attested_out(attested)
 
@@ -113,6 +116,12 @@ def _attest(broker: KeyBroker, given: Arguments) -> Any:
 def _revoke_session(broker: KeyBroker, given: Arguments) -> Any:
     (session_id,) = wire.fields(given, "session_id")
     broker.revoke_session(wire.text(session_id))
+    return None
+
+
+def _revoke(broker: KeyBroker, given: Arguments) -> Any:
+    what, value = wire.fields(given, "what", "value")
+    broker.revoke(wire.text(what), wire.text(value))
     return None
 
 
@@ -157,6 +166,7 @@ _METHODS: dict[str, Method] = {
     "challenge": _challenge,
     "attest": _attest,
     "revoke_session": _revoke_session,
+    "revoke": _revoke,
     "key_order": _key_order,
     "key_approve": _key_approve,
     "key_cancel": _key_cancel,
@@ -167,7 +177,7 @@ _ALLOWED: dict[Role, frozenset[str]] = {
     Role.FRONT: frozenset(
         {
             "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order",
-            "key_approve", "key_cancel", "key_location", "revoke_session", "end_upload",
+            "key_approve", "key_cancel", "key_location", "revoke_session", "revoke", "end_upload",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),

@@ -88,6 +88,10 @@ class SessionFacts(Protocol):
     def expires_at(self) -> int: ...
     @property
     def revoked_at(self) -> int | None: ...
+    @property
+    def bound_source(self) -> str: ...
+    @property
+    def bound_key(self) -> str: ...
 
 
 class ViewFacts(Protocol):
@@ -133,6 +137,15 @@ class JobFacts(Protocol):
     def lease_until(self) -> int: ...
 
 
+class RevocationFacts(Protocol):
+    """What no session may rest on: `what` is subject | platform | measurement, `value` a SHA-256 in hex."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+
+
 class ChallengeFacts(Protocol):
     """A challenge as it was when issued."""
 
@@ -146,6 +159,8 @@ class ChallengeFacts(Protocol):
     def scope(self) -> tuple[str, ...]: ...
     @property
     def gateway(self) -> str: ...
+    @property
+    def profile(self) -> str: ...
 
 
 class BrokerCatalog(Protocol):
@@ -185,9 +200,13 @@ class BrokerCatalog(Protocol):
         """Insert a group which already has `objects` reserved."""
 
     def add_challenge(
-        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int
-    ) -> None:
+        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int,
+        profile: str = "",
+    ) -> None:  # fmt: skip
         """Insert one unconsumed challenge."""
+
+    def revocations(self) -> Sequence[RevocationFacts]:
+        """What was revoked, all of it."""
 
     def consume_challenge(self, nonce: str, now_ms: int) -> ChallengeFacts | None:
         """In one statement mark consumed where unconsumed and unexpired; None when that changed no row."""

@@ -5,13 +5,13 @@ tells brokers that share no directory with this one. Either is enough; a catalog
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 from vault.attest.identities import KINDS, What, revocable
 from vault.broker.key_requests import Marks
-from vault.broker.ports import Clock
+from vault.broker.ports import BrokerCatalog, Clock
 from vault.errors import Malformed, Refused
 
 LOOK_MS = 2_000  # how long what was found is believed; a revocation told to this broker counts at once
@@ -19,25 +19,10 @@ _MAX_REMEMBERED = 4096
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class RevocationFacts(Protocol):
-    """A row of table `revocation`: `value` is a SHA-256 in hex."""
-
-    @property
-    def what(self) -> str: ...
-    @property
-    def value(self) -> str: ...
-
-
-class RevocationRows(Protocol):
-    """The catalog's side."""
-
-    def revocations(self) -> Sequence[RevocationFacts]: ...
-
-
 class Revocations:
     """Thread safe."""
 
-    def __init__(self, catalog: RevocationRows, marks: Marks, clock: Clock) -> None:
+    def __init__(self, catalog: BrokerCatalog, marks: Marks, clock: Clock) -> None:
         self._catalog = catalog
         self._marks = marks
         self._clock = clock

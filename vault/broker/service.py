@@ -9,20 +9,23 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import rfc8785
 
 from vault.attest.binding import ExpectedBinding, additional_digest, key_thumbprint
-from vault.attest.claims import Refusal, refuse, refuse_weaker
+from vault.attest.claims import Refusal, refuse
+from vault.attest.continuity import refuse_weaker
 from vault.attest.verifier import Verifiers
 from vault.broker.administration import Administration, AdministrationParts
 from vault.broker.checks import ReleaseChecks, ReleasePolicy
+from vault.broker.client_certificates import SessionAuthority
 from vault.broker.execution import Execution, ExecutionParts
 from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestSeal
 from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, SessionFacts, VerifyPromise
+from vault.broker.revocations import Revocations
 from vault.broker.sessions import OPENING_TIERS, SESSION_MS, SealedSession, SessionSeal
 from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
 from vault.envelope.derive import manifest_key
@@ -79,13 +82,18 @@ class Broker:
         self._session_seal = SessionSeal(
             parts.secrets.derived("session-seal"), tenant=parts.policy.tenant, zone=parts.policy.zone
         )
+        self._authority = SessionAuthority(
+            parts.secrets.derived("session-authority"), tenant=parts.policy.tenant, zone=parts.policy.zone
+        )
         self._hello = Hello(
             catalog_mac_key=parts.secrets.derived("catalog-mac"),
             token_key=parts.secrets.derived("token"),
             record_hash_key=parts.secrets.derived("record-hash"),
             decision_key=parts.secrets.named("decisions"),
             ledger_public_key=parts.ledger_public_key,
+            session_authority=self._authority.certificate,
         )
+        self._revocations = Revocations(parts.catalog, parts.marks, parts.clock)
         self._checks = ReleaseChecks(
             policy=parts.policy,
             catalog=parts.catalog,
@@ -94,6 +102,7 @@ class Broker:
             record_hash_key=self._hello.record_hash_key,
             clock=parts.clock,
             marks=parts.marks,
+            revocations=self._revocations,
         )
 
         self._execution, self._administration = _key_office(parts, self._ring)
@@ -205,18 +214,22 @@ class Broker:
         principal_id: str,
         session_id: str | None = None,
         additional: Sequence[Mapping[str, Any]] = (),
+        *,
+        source: str = "",
+        bind_key: bool = False,
     ) -> Attested:
         """Evidence → a sealed attestation of a new session, or of `session_id` again. `additional` is what devices in
         the machine said, `{"kind","evidence"}` each; the machine's own evidence commits to all of it.
 
         The nonce is consumed before anything of the evidence is looked at: a second try needs a second
-        challenge, whatever became of the first.
+        challenge, whatever became of the first. The session's credentials are then worth something to who holds the
+        attested key (`bind_key`), or who comes from `source`, the address the evidence came from.
         """
         with self._recording("attest", None, principal_id, session=session_id):
             now = self._clock()
             issued = self._catalog.consume_challenge(nonce, now)
-            if issued is None or issued.nonce != nonce:
-                raise refuse(Refusal.NONCE, "unknown, used or expired")
+            if issued is None or issued.nonce != nonce or issued.profile:
+                raise refuse(Refusal.NONCE, "unknown, used, expired, or of another protocol")
             if issued.principal_id != principal_id:
                 raise refuse(Refusal.PRINCIPAL, "the challenge was given to another principal")
             thumbprint = key_thumbprint(public_jwk)
@@ -233,15 +246,29 @@ class Broker:
                 document["devices"] = [device.as_document() for device in devices]
                 # The broker's check 6 and the doctrine look here: one device of no worth is the session's worth.
                 document["synthetic_only"] = any(found.synthetic_only for found in (claims, *devices))
-            expires_at = now + SESSION_MS
+            if self._revocations.found(principal_id, document) is not None:
+                raise refuse(Refusal.REVOKED, "principal, platform or measurement")
+            expires_at, begun, bound_key = now + SESSION_MS, session_id is None, thumbprint if bind_key else ""
             if session_id is not None:
-                expires_at = self._check_same_session(session_id, issued, thumbprint, document).expires_at
-            return self._seal(session_id or secrets.token_hex(16), issued, thumbprint, document, expires_at)
+                row = self._check_same_session(session_id, issued, thumbprint, document)
+                expires_at, bound_key = row.expires_at, row.bound_key  # what it is bound by is settled when it begins
+            made = self._seal(
+                session_id or secrets.token_hex(16), issued, thumbprint, document, expires_at,
+                "" if bound_key else source, bound_key,
+            )  # fmt: skip
+            if not (bound_key and begun):
+                return made
+            return replace(made, certificate=self._authority.issue(public_jwk, made.session_id, now, expires_at))
 
     def revoke_session(self, session_id: str) -> None:
         """For good, and where no catalog reaches: clearing `revoked_at` in the row revives nothing here."""
         with self._recording("revoke_session", None, session_id):
             self._parts.marks.put("revoked", session_id)
+
+    def revoke(self, what: str, value: str) -> None:
+        """A principal, platform or measurement, by its digest; for good, as a session."""
+        with self._recording("revoke", None, what[:32]):
+            self._revocations.revoke(what, value)
 
     def key_order(self, order: dict[str, Any], decision: Promised, entry: Promised) -> KeyOrderState:
         """An order about keys (`vault.broker.administration`); done at once, or to be approved, or to be stepped."""
@@ -290,20 +317,24 @@ class Broker:
         return row
 
     def _seal(
-        self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], expires_at: int
-    ) -> Attested:
+        self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], expires_at: int,
+        bound_source: str, bound_key: str,
+    ) -> Attested:  # fmt: skip
         attested_at, scope = self._clock(), tuple(issued.scope)
         seals = {
             tier: self._session_seal.seal(
                 SealedSession(
                     session_id=session_id, principal_id=issued.principal_id, purpose=issued.purpose, scope=scope,
                     kind="attested", claims=claims, key_thumbprint=thumbprint, attested_at=attested_at,
-                    expires_at=expires_at, tier=tier,
+                    expires_at=expires_at, tier=tier, bound_source=bound_source, bound_key=bound_key,
                 )
             )
             for tier in OPENING_TIERS
         }  # fmt: skip
-        return Attested(session_id, claims, attested_at, expires_at, seals, thumbprint, issued.purpose, scope)
+        return Attested(
+            session_id, claims, attested_at, expires_at, seals, thumbprint, issued.purpose, scope, bound_source,
+            bound_key,
+        )  # fmt: skip
 
     @contextmanager
     def _recording(

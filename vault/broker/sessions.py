@@ -1,8 +1,8 @@
 """The broker's own mark on attested sessions: nobody else can make one, extend one or change what it says.
 
 The catalog row of a session is written by front workers. What decides over raw data in it (who, for what,
-which datasets, which claims, which key, when last attested, until when, and how the doctrine appraised it) is sealed
-here, at the moment of verification, with a key that never leaves the broker process.
+which datasets, which claims, which key, when last attested, until when, how the doctrine appraised it, and where its
+credentials count) is sealed here, at the moment of verification, with a key that never leaves the broker process.
 
 Appraising is the doctrine's part, and comes after: so the front worker is given one seal for each tier that opens
 anything, and stores the one of the tier it got. Whoever edits the row later has not the other.
@@ -37,6 +37,8 @@ class SealedSession:
     attested_at: int
     expires_at: int
     tier: str
+    bound_source: str = ""
+    bound_key: str = ""
 
 
 class SessionSeal:
@@ -63,6 +65,8 @@ class SessionSeal:
             "attested_at": session.attested_at,
             "expires_at": session.expires_at,
             "tier": session.tier,
+            "bound_source": session.bound_source,
+            "bound_key": session.bound_key,
         }
         try:
             message = rfc8785.dumps(document)
@@ -84,6 +88,8 @@ class SessionSeal:
                 attested_at=row.attested_at,
                 expires_at=row.expires_at,
                 tier=row.tier,
+                bound_source=row.bound_source,
+                bound_key=row.bound_key,
             )
         )
         if not hmac.compare_digest(expected, row.attestation_seal):

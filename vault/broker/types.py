@@ -18,6 +18,8 @@ class Hello:
     record_hash_key: SecretBytes
     decision_key: SecretBytes
     ledger_public_key: bytes
+    session_authority: bytes
+    """Certificate (DER) of who signs client certificates for attested keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Attested:
 
     A seal also covers principal, purpose, scope (as the challenge had it) and kind "attested": purpose and scope
     come back, so that nobody opens a session for others than the evidence was made for. A session ends at
-    `expires_at` (ms), however often it is attested again.
+    `expires_at` (ms), however often it is attested again. `bound_source` and `bound_key` say where its credentials
+    count; with the latter comes a client certificate (PEM) for the attested key.
     """
 
     session_id: str
@@ -95,6 +98,9 @@ class Attested:
     key_thumbprint: str
     purpose: str
     scope: tuple[str, ...]
+    bound_source: str = ""
+    bound_key: str = ""
+    certificate: str = ""
 
 
 class KeyBroker(Protocol):
@@ -133,9 +139,14 @@ class KeyBroker(Protocol):
         principal_id: str,
         session_id: str | None = None,
         additional: Sequence[Mapping[str, Any]] = (),
+        *,
+        source: str = "",
+        bind_key: bool = False,
     ) -> Attested: ...
 
     def revoke_session(self, session_id: str) -> None: ...
+
+    def revoke(self, what: str, value: str) -> None: ...
 
 
 class KeyOffice(Protocol):

@@ -146,14 +146,18 @@ def hello_out(hello: Hello) -> Document:
         "record_hash_key": encode_bytes(hello.record_hash_key),
         "decision_key": encode_bytes(hello.decision_key),
         "ledger_public_key": encode_bytes(hello.ledger_public_key),
+        "session_authority": encode_bytes(hello.session_authority),
     }
 
 
 def hello_in(document: object) -> Hello:
-    mac, token, record, decision, ledger = fields(
-        document, "catalog_mac_key", "token_key", "record_hash_key", "decision_key", "ledger_public_key"
+    mac, token, record, decision, ledger, authority = fields(
+        document, "catalog_mac_key", "token_key", "record_hash_key", "decision_key", "ledger_public_key",
+        "session_authority",
+    )  # fmt: skip
+    return Hello(
+        key_in(mac), key_in(token), key_in(record), key_in(decision), decode_bytes(ledger), decode_bytes(authority)
     )
-    return Hello(key_in(mac), key_in(token), key_in(record), key_in(decision), decode_bytes(ledger))
 
 
 def generated_out(generated: GeneratedKey) -> Document:
@@ -209,17 +213,21 @@ def attested_out(attested: Attested) -> Document:
         "key_thumbprint": attested.key_thumbprint,
         "purpose": attested.purpose,
         "scope": list(attested.scope),
+        "bound_source": attested.bound_source,
+        "bound_key": attested.bound_key,
+        "certificate": attested.certificate,
     }
 
 
 def attested_in(document: object) -> Attested:
-    session_id, claims, attested_at, expires_at, seals, thumbprint, purpose, scope = fields(
-        document, "session_id", "claims", "attested_at", "expires_at", "seals", "key_thumbprint", "purpose", "scope"
-    )
+    session_id, claims, attested_at, expires_at, seals, thumbprint, purpose, scope, source, key, certificate = fields(
+        document, "session_id", "claims", "attested_at", "expires_at", "seals", "key_thumbprint", "purpose", "scope",
+        "bound_source", "bound_key", "certificate",
+    )  # fmt: skip
     return Attested(
         text(session_id), mapping(claims), integer(attested_at), integer(expires_at),
         {tier: decode_bytes(seal) for tier, seal in mapping(seals).items()}, text(thumbprint), text(purpose),
-        tuple(texts(scope)),
+        tuple(texts(scope)), text(source), text(key), text(certificate),
     )  # fmt: skip
 
 

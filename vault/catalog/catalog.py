@@ -19,6 +19,7 @@ from vault.catalog.keys import Keys
 from vault.catalog.listing import Listing
 from vault.catalog.outlets import Outlets
 from vault.catalog.principals import Principals
+from vault.catalog.revocations import RevocationRows
 from vault.catalog.runs import Runs
 from vault.catalog.sessions import Sessions
 from vault.catalog.tpm_keys import TpmKeys
@@ -29,7 +30,7 @@ from vault.catalog.zones import Zones
 
 class Catalog(
     Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability,
-    Erasing, IssuerKeySets, TpmKeys,
+    Erasing, IssuerKeySets, TpmKeys, RevocationRows,
 ):
     """See the sections, one file each, for the calls."""
 

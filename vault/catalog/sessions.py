@@ -23,6 +23,11 @@ _OF_PRINCIPAL = (
     .order_by(session.c.created_at.desc())
     .limit(bindparam("limit"))
 )
+_LIVING = (
+    SESSION.select.where(same(session), session.c.expires_at > bindparam("now"))
+    .order_by(session.c.created_at.desc())
+    .limit(bindparam("limit"))
+)
 _CHALLENGE = CHALLENGE.select.where(same(challenge, "nonce"))
 # One statement decides who was first: two that present one nonce at once cannot both change the row.
 _CONSUME = (
@@ -56,15 +61,20 @@ class Sessions(Section):
             raise NotFound("session", session_id)
         return row
 
+    def living_sessions(self, limit: int = 1000) -> list[SessionRow]:
+        """Unexpired ones of everybody, newest first."""
+        return self._all(SESSION, _LIVING, now=self._clock(), limit=limit)
+
     def sessions_of(self, principal_id: str, limit: int = 100) -> list[SessionRow]:
         """Unexpired ones, newest first."""
         return self._all(SESSION, _OF_PRINCIPAL, principal_id=principal_id, now=self._clock(), limit=limit)
 
     def refresh_session(
         self, session_id: str, *, attested_at: int, claims: Mapping[str, Any], tier: str, attestation_seal: bytes,
-        expires_at: int | None = None,
+        expires_at: int | None = None, bound_source: str | None = None,
     ) -> SessionRow:  # fmt: skip
-        """A re-attestation. Refused("session.revoked"); Conflict("session.older") when a newer one was first."""
+        """A re-attestation, from `bound_source` where the session is bound to one. Refused("session.revoked");
+        Conflict("session.older") when a newer one was first."""
         with self._database.write() as connection:
             row = self._within(connection, SESSION, _BY_ID_LOCKED, session_id=session_id)
             if row is None:
@@ -76,6 +86,7 @@ class Sessions(Section):
             fresh = replace(
                 row, attested_at=attested_at, claims=claims, tier=tier, attestation_seal=attestation_seal,
                 expires_at=row.expires_at if expires_at is None else expires_at,
+                bound_source=row.bound_source if bound_source is None else bound_source,
             )  # fmt: skip
             self._replace(connection, SESSION, fresh)
         return fresh
@@ -90,10 +101,11 @@ class Sessions(Section):
                 self._replace(connection, SESSION, replace(row, revoked_at=self._clock()))
 
     def add_challenge(
-        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int
-    ) -> None:
+        self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int,
+        profile: str = "",
+    ) -> None:  # fmt: skip
         """Insert one unconsumed challenge, and forget those that ran out."""
-        row = ChallengeRow(self.tenant, nonce, principal_id, purpose, tuple(scope), gateway, expires_at, None)
+        row = ChallengeRow(self.tenant, nonce, principal_id, purpose, tuple(scope), gateway, expires_at, None, profile)
         with self._database.write() as connection:
             connection.execute(_SWEEP, {"c_tenant": self.tenant, "c_now": self._clock() - 3_600_000})
             self._insert(connection, CHALLENGE, row)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.facts import SESSION_CACHE_MS, ZONE_CACHE_MS, decision_input
+from gateway.facts import ZONE_CACHE_MS, decision_input
+from gateway.known_sessions import SESSION_CACHE_MS
 from tests.fakes.gateway_world import CSV, FRESHNESS_MS, WINDOW_MS, GatewayWorld, contract_for
 from tests.fakes.gateway_world import GENESIS as RECORD
 from vault.errors import Refused

@@ -1,0 +1,96 @@
+"""Streams that are open now, and the look at whether each may still be: a client that takes nothing is no exception.
+
+A stream looks at its session itself between slabs (gateway/streams.py). That is no help where nobody asks for a slab,
+because the client is slow or stands still: what was sealed into its connection before stays readable for as long as it
+likes. So every worker looks every LOOK_SECONDS at the sessions of what is open, each once, and ends what has lost its
+reason: revoked, lapsed, or moved to another machine.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor
+from typing import Protocol
+
+import structlog
+
+from gateway.errors import GatewayError, SessionEnded
+from gateway.facts import FactsReader
+from gateway.identity.principal import Principal
+from vault.errors import VaultError
+
+LOOK_SECONDS = 2.0
+StillAllowed = Callable[[], GatewayError | None]
+log = structlog.get_logger(__name__)
+
+
+def still_allowed(facts: FactsReader, principal: Principal, decision_id: str) -> SessionEnded | None:
+    """Why the caller's session gives out nothing more; None while it does, and without one. Rows are at most 5 s old,
+    but a session that seems lapsed is read again: another worker may have heard it attest a moment ago."""
+    if principal.session is None:
+        return None
+    try:
+        found = facts.gather(principal, None)
+        if not found.fresh or found.elsewhere:
+            facts.forget_session(principal.session.session_id)
+            found = facts.gather(principal, None)
+    except VaultError:
+        return _ended("ReattestationRequired", decision_id)
+    if found.elsewhere:
+        return _ended(found.elsewhere, decision_id)
+    return None if found.fresh else _ended("ReattestationRequired", decision_id)
+
+
+def _ended(rule: str, decision_id: str) -> SessionEnded:
+    return SessionEnded(
+        "ReattestationRequired", "The session was revoked, moved, or its attestation is no longer fresh", rule=rule,
+        decision_id=decision_id, remedy="attest again",
+    )  # fmt: skip
+
+
+class Ending(Protocol):
+    """An open stream."""
+
+    def end(self, refusal: GatewayError) -> None:
+        """Give out nothing more, and let go of the client."""
+
+
+class OpenStreams:
+    """`enter` and `leave` in the loop of the worker. `executor` is for looks, which may ask the catalog."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._open: dict[Ending, tuple[Hashable, StillAllowed]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, stream: Ending, whose: Hashable, still_allowed: StillAllowed) -> None:
+        """`whose`: what the answer of `still_allowed` depends on; streams that share it are looked at once."""
+        self._open[stream] = (whose, still_allowed)
+
+    def leave(self, stream: Ending) -> None:
+        self._open.pop(stream, None)
+
+    async def watch(self) -> None:
+        """For as long as the worker runs."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Once at everything that is open."""
+        looks: dict[Hashable, StillAllowed] = {}
+        streams_of: dict[Hashable, list[Ending]] = defaultdict(list)
+        for stream, (whose, still_allowed) in self._open.items():
+            looks[whose] = still_allowed
+            streams_of[whose].append(stream)
+        loop = asyncio.get_running_loop()
+        for whose, still_allowed in looks.items():
+            refusal = await loop.run_in_executor(self._executor, still_allowed)
+            if refusal is None:
+                continue
+            for stream in streams_of[whose]:
+                if stream in self._open:  # or it came to its end meanwhile
+                    stream.end(refusal)
+            log.info("streams ended", rule=refusal.rule, count=len(streams_of[whose]))

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     doctrine_dir: Path | None = Field(None, description="doctrine bundle directory; empty = the shipped policies")
     decision_timeout_ms: int = Field(50, ge=1, le=5000, description="a slower decision is a Deny")
 
+    trust_dir: Path | None = Field(
+        None, description="directory of files that say whose evidence is believed; empty = trust/ of the zone"
+    )
+
     freshness_seconds: int = Field(900, ge=1, le=3600, description="an attestation older than this opens nothing raw")
     freshness_grace_seconds: int = Field(60, ge=0, le=60, description="503 for so long after it lapsed, then 403")
     run_window_days: int = Field(30, ge=1, description="reads within this window label what an unnamed run writes")
@@ -114,9 +118,7 @@ class Settings(BaseSettings):
     refusals_per_minute: int = Field(
         600, ge=1, description="recorded denials of one principal in a front worker; above it 503 and no record each"
     )
-    stall_seconds: int = Field(
-        120, ge=1, description="who takes less than 1 KiB/s of an answer for so long is cut off"
-    )
+    stall_seconds: int = Field(120, ge=1, description="who takes less than 1 KiB/s of an answer for so long is cut off")
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
@@ -153,6 +155,10 @@ class Settings(BaseSettings):
     def signing_key_path(self) -> Path:
         """A folder of its own, so that containers can mount it where it is needed and nowhere else."""
         return self.zone_dir / "signer" / "signing.key"
+
+    @property
+    def trust_path(self) -> Path:
+        return self.trust_dir or self.zone_dir / "trust"
 
     @property
     def ledger_dir(self) -> Path:

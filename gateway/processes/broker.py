@@ -9,8 +9,8 @@ from gateway.settings import Settings
 from lineage.errors import LineageError
 from lineage.ledger.client import SyncLedgerClient
 from lineage.ledger.promise import Promise
-from vault.attest.sample import SampleVerifier
-from vault.attest.verifier import Verifiers
+from vault.attest.admitted.verifiers import admitted_verifiers
+from vault.attest.trust.directory import TrustDirectory
 from vault.broker.checks import ReleasePolicy
 from vault.broker.methods import Role
 from vault.broker.ports import PromiseFacts
@@ -31,6 +31,8 @@ def run_broker(settings: Settings) -> int:
     public_key = ZoneSigner.load_or_create(settings.signing_key_path).public_key
     catalog = open_catalog(settings, zone_secrets.derived("catalog-mac"))
     ledger = SyncLedgerClient(settings.ledger_socket, settings.zone)
+
+    development = settings.posture == "development"
 
     def verify_promise(text: str, entry: bytes) -> PromiseFacts:
         try:
@@ -54,7 +56,9 @@ def run_broker(settings: Settings) -> int:
             ),
             provider_raw=raw, provider_view=view, secrets=zone_secrets, catalog=catalog,
             # Sample evidence is admitted in development only; the doctrine and check 6 say so once more.
-            verifiers=Verifiers({"sample": SampleVerifier()} if settings.posture == "development" else {}),
+            verifiers=admitted_verifiers(
+                TrustDirectory(settings.trust_path, development=development), development=development
+            ),
             verify_promise=verify_promise, ledger_public_key=public_key, record=record, clock=now_ms,
             marks=LocalMarks(settings.zone_dir / "keys"), destroy_days=settings.destroy_days,
         )

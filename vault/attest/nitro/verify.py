@@ -31,13 +31,14 @@ _DEBUG_PCRS = (0, 1, 2)
 class NitroPolicy:
     """`pcrs`: admitted values of each index named (0 image, 1 kernel, 2 application, 3 role, 4 instance, 8 signer).
 
-    An index not named is left to the doctrine; an empty set admits nothing. `modules` are instance-enclave ids, or
-    instances with all their enclaves.
+    An index not named is left to the doctrine; an empty set admits nothing. `modules` are instance-enclave ids;
+    `instances` and `denied` admit or deny all enclaves of an instance as well.
     """
 
     pcrs: Mapping[int, Collection[bytes]] = field(default_factory=dict)
     modules: frozenset[str] | None = None
-    denied_modules: frozenset[str] = frozenset()
+    instances: frozenset[str] | None = None
+    denied: frozenset[str] = frozenset()
     max_age_ms: int = 300_000
 
 
@@ -74,9 +75,13 @@ def _check_content(document: Document, policy: NitroPolicy) -> None:
             raise refuse(Refusal.MALFORMED, f"PCR{index} is missing")
         if not any(document.pcrs[index]):
             raise refuse(Refusal.DEBUG, f"PCR{index} is zero")
-    names = {document.module_id, document.module_id.partition("-enc")[0]}
-    if names & policy.denied_modules or (policy.modules is not None and not names & policy.modules):
+    instance = document.module_id.partition("-enc")[0]
+    if {document.module_id, instance} & policy.denied:
+        raise refuse(Refusal.PLATFORM, "module is denied")
+    if policy.modules is not None and document.module_id not in policy.modules:
         raise refuse(Refusal.PLATFORM, "module is not admitted")
+    if policy.instances is not None and instance not in policy.instances:
+        raise refuse(Refusal.PLATFORM, "instance is not admitted")
     for index, admitted in policy.pcrs.items():
         if document.pcrs.get(index) not in admitted:
             raise refuse(Refusal.MEASUREMENT, f"PCR{index}")

@@ -16,6 +16,7 @@ MAX_REPORT = 16 * 1024
 _TAIL = 16  # zero bytes that buffers of fixed size leave behind the signature
 _SIGNATURE = 96
 _DRIVER, _VBIOS, _FWID, _NVDEC0, _PCIE = 3, 6, 20, 11, 21
+_PROJECT, _PROJECT_SKU, _CHIP_SKU = 17, 18, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ class DeviceReport:
         if len(raw) != 8:
             return raw.rstrip(b"\0").decode("ascii", "replace")
         return ".".join(f"{byte:02X}" for byte in (*reversed(raw[:4]), raw[4]))
+
+    @property
+    def board(self) -> tuple[str, ...]:
+        """Project, its SKU and the chip's, by which firmware is published; empty for switches."""
+        if self.is_switch:
+            return ()
+        fields = (self.opaque.get(name, b"") for name in (_PROJECT, _PROJECT_SKU, _CHIP_SKU))
+        return tuple(raw.rstrip(b"\0").decode("ascii", "replace") for raw in fields)
 
     @property
     def decoder_off(self) -> bool:

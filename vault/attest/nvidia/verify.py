@@ -45,7 +45,8 @@ class NvidiaPolicy:
     denied_drivers: frozenset[str] = frozenset()
     denied_vbioses: frozenset[str] = frozenset()
     min_driver: str = ""  # dotted decimal, such as 550.90.07
-    min_vbios: str = ""  # dotted hex, such as 96.00.9F.00.01; boards of other lines count as lower or higher
+    min_vbios: str = ""  # dotted hex, such as 96.00.9F.00.01; of GPUs
+    min_switch_bios: str = ""
     needs_revocation: bool = False
     needs_firmware_identity: bool = False
 
@@ -169,7 +170,8 @@ def _check_versions(report: DeviceReport, policy: NvidiaPolicy) -> None:
         raise refuse(Refusal.TCB, f"firmware {report.vbios[:32]}")
     if policy.min_driver and not report.is_switch and _dotted(report.driver, 10) < _dotted(policy.min_driver, 10):
         raise refuse(Refusal.TCB, f"driver {report.driver[:32]} is under the floor")
-    if policy.min_vbios and _dotted(report.vbios, 16) < _dotted(policy.min_vbios, 16):
+    floor = policy.min_switch_bios if report.is_switch else policy.min_vbios
+    if floor and _dotted(report.vbios, 16) < _dotted(floor, 16):
         raise refuse(Refusal.TCB, f"firmware {report.vbios[:32]} is under the floor")
 
 

@@ -84,7 +84,7 @@ class Section:
     def whole(self, name: str, least: int, most: int, default: Any = _ABSENT) -> int:
         value = self.take(name, default)
         if value is default:
-            return default
+            return default  # type: ignore[no-any-return]
         if type(value) is not int or not least <= value <= most:
             raise wrong(self.at(name), f"a whole number from {least} to {most} expected")
         return value
@@ -144,7 +144,9 @@ def open_document(raw: bytes, schema: str) -> tuple[Section, Dated]:
     if expires <= issued:
         raise wrong("expires", "it is not after issued")
     if expires - issued > MAX_LIFETIME:
-        raise wrong("expires", f"at most {MAX_LIFETIME.days} days after issued: trust that nobody looks at again is none")
+        raise wrong(
+            "expires", f"at most {MAX_LIFETIME.days} days after issued: trust that nobody looks at again is none"
+        )
     return document, Dated(milliseconds(issued), milliseconds(expires))
 
 

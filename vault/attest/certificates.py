@@ -95,10 +95,14 @@ def pinned(certificate: x509.Certificate, roots: Collection[str]) -> x509.Certif
     return certificate
 
 
-def check_path(path: Sequence[x509.Certificate], roots: Collection[str], now: datetime) -> None:
+def check_path(
+    path: Sequence[x509.Certificate], roots: Collection[str], now: datetime,
+    also_critical: Collection[x509.ObjectIdentifier] = (),
+) -> None:  # fmt: skip
     """`path` is leaf first, root last: `no-trust`, `chain` or `expired` unless each was issued by the next.
 
-    Signatures are checked before dates, so that a forged certificate is never called merely old.
+    Signatures are checked before dates, so that a forged certificate is never called merely old. `also_critical`:
+    critical extensions that a kind knows beside the usual ones.
     """
     if not roots:
         raise refuse(Refusal.NO_TRUST, "no root is trusted")
@@ -110,7 +114,7 @@ def check_path(path: Sequence[x509.Certificate], roots: Collection[str], now: da
         _check_authority(issuer, depth)
     check_issued(path[-1], path[-1])
     for certificate in path:
-        _check_critical(certificate)
+        _check_critical(certificate, also_critical)
         check_validity(certificate, now)
 
 
@@ -149,9 +153,9 @@ def _usage(issuer: x509.Certificate) -> x509.KeyUsage:
         raise refuse(Refusal.CHAIN, f"{_name(issuer)} says no use of its key") from error
 
 
-def _check_critical(certificate: x509.Certificate) -> None:
+def _check_critical(certificate: x509.Certificate, also: Collection[x509.ObjectIdentifier]) -> None:
     for extension in certificate.extensions:
-        if extension.critical and extension.oid not in _KNOWN_CRITICAL:
+        if extension.critical and extension.oid not in _KNOWN_CRITICAL and extension.oid not in also:
             raise refuse(Refusal.CHAIN, f"critical extension {extension.oid.dotted_string}")
 
 

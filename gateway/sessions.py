@@ -9,14 +9,14 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from gateway.decide.doctrine import DoctrineUnavailable
-from gateway.errors import BadRequest, Denied, NotFound, Unavailable
+from gateway.attesting import Attesting
+from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Guard
 from gateway.identity.principal import Principal, SessionClaims
 from gateway.identity.tokens import encode_claims, session_access_key_id, session_secret
@@ -24,17 +24,19 @@ from gateway.record import rfc3339
 from vault.broker.types import Attested, KeyBroker
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import SessionRow
-from vault.errors import NotFound as RowNotFound
 from vault.keys.secrets import seal_token
 
 NOTICE = (
     "SAMPLE ATTESTATION: no hardware vouches for this job. It opens raw rows of synthetic-flagged datasets "
     "in a development posture only, and nothing anywhere else."
 )
+Bind = Literal["source", "certificate"]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
+    """`certificate`: PEM, for the attested key, of a session that is bound to it; else empty."""
+
     session_id: str
     run_id: str
     purpose: str
@@ -42,6 +44,8 @@ class OpenedSession:
     expires_at: int
     notice: str | None
     credentials: str
+    bound_to: Bind = "source"
+    certificate: str = ""
 
 
 class Sessions:
@@ -50,7 +54,9 @@ class Sessions:
     def __init__(
         self, guard: Guard, catalog: Catalog, broker: KeyBroker, *, gateway_id: str, token_key: bytes,
         freshness_seconds: int, run_window_ms: int, posture: str, forget_keys: Callable[[str], None],
+        certificates: bool = False,
     ) -> None:  # fmt: skip
+        """`certificates`: this gateway's own ports ask for client certificates, so sessions can be bound to one."""
         self._guard = guard
         self._catalog = catalog
         self._broker = broker
@@ -58,87 +64,86 @@ class Sessions:
         self._token_key = token_key
         self._freshness_seconds = freshness_seconds
         self._run_window_ms = run_window_ms
-        self._posture = posture
         self._forget_keys = forget_keys
+        self._certificates = certificates
+        self.attesting = Attesting(guard, catalog, broker, posture=posture)
 
-    async def challenge(
-        self, principal: Principal, purpose: str, scope: list[str], request_id: str
-    ) -> dict[str, Any]:
+    async def challenge(self, principal: Principal, purpose: str, scope: list[str], request_id: str) -> dict[str, Any]:
         """A nonce for one attestation of this caller, purpose and scope. Raises Denied for a purpose not granted."""
-        await self._only_to_renew(principal, purpose, scope)
-        await self._may_act_for(principal, purpose, request_id)
-        made = await self._guard.blocking(
-            self._broker.challenge, principal.principal_id, purpose, sorted(set(scope)), self._gateway_id
-        )
+        names = sorted(set(scope))
+        session_id = principal.session.session_id if principal.session else None
+        async with self.attesting.attempt("session", principal, session_id):
+            await self._only_to_renew(principal, purpose, names)
+            await self._may_act_for(principal, purpose, request_id)
+            made = await self.attesting.brokered(
+                self._broker.challenge, principal.principal_id, purpose, names, self._gateway_id
+            )
         return {
             "nonce": made.nonce, "gateway": self._gateway_id, "expires_at": rfc3339(made.expires_at),
-            "purpose": purpose, "scope": sorted(set(scope)),
+            "purpose": purpose, "scope": names,
         }  # fmt: skip
 
     async def open(
         self, principal: Principal, *, nonce: str, kind: str, evidence: dict[str, Any], key: dict[str, Any],
         purpose: str, scope: list[str], run: str | None, request_id: str,
-        additional: Sequence[dict[str, Any]] = (),
+        additional: Sequence[dict[str, Any]] = (), bind: Bind = "source",
     ) -> OpenedSession:  # fmt: skip
         """Verify, appraise, issue. Every refusal is on record before it is answered."""
-        if principal.session is not None:
-            raise await self._from_session(principal, principal.session)
-        recipient = _recipient(key)
-        acting = await self._may_act_for(principal, purpose, request_id)
-        attested = await self._attest(principal, nonce, kind, evidence, key, None, additional)
-        if (attested.purpose, attested.scope) != (purpose, tuple(sorted(set(scope)))):
-            # The request's own words are not evidence: what the challenge fixed and the evidence is bound to counts.
-            await self._record("session", principal, session=attested.session_id, tier="none", allow=False,
-                               codes=["attest.binding"])  # fmt: skip
-            raise Denied("AttestationRefused", "The evidence is for another purpose or scope", rule="attest.binding",
-                         remedy="open the session for what the challenge was asked for")  # fmt: skip
-        tier = await self._appraise(principal, attested, scope)
-        now = self._guard.clock()
-        run_id = await self._guard.blocking(
-            self._catalog.ensure_run, principal.principal_id, purpose, run or "", _workload(attested),
-            self._run_window_ms,
+        session_id = principal.session.session_id if principal.session else None
+        async with self.attesting.attempt("session", principal, session_id) as attempt:
+            if _attested(principal):
+                raise _from_session()
+            recipient = _recipient(key)
+            self._check_bindable(bind)
+            acting = await self._may_act_for(principal, purpose, request_id)
+            attested = await self.attesting.attest(
+                principal, nonce, kind, evidence, key, None, additional, bind_key=bind == "certificate"
+            )
+            attempt.session = attested.session_id
+            _check_asked_for(attested, purpose, scope)
+            tier = await self.attesting.appraise(attempt, attested, scope)
+        row = await self._row(acting, attested, tier, run)
+        await self.attesting.record(
+            "session", principal, session=row.session_id, tier=tier, evidence=kind, run=row.run_id,
+            run_name=run or "", purpose=purpose, scope=list(row.scope), bound_to=bind,
         )  # fmt: skip
-        expires_at = attested.expires_at  # under an hour, AWS SDKs ask again on every request: freshness bounds it
-        claims = SessionClaims(
-            attested.session_id, purpose, tuple(sorted(set(scope))), run_id, "attested", expires_at
-        )
-        row = SessionRow(
-            tenant=acting.tenant, session_id=attested.session_id, principal_id=acting.principal_id, purpose=purpose,
-            scope=claims.scope, kind="attested", tier=tier, claims=attested.claims,
-            key_thumbprint=attested.key_thumbprint, run_id=run_id, attested_at=attested.attested_at,
-            expires_at=expires_at, revoked_at=None, attestation_seal=attested.seals[tier], created_at=now,
-        )  # fmt: skip
-        await self._record("session", principal, session=row.session_id, tier=tier, evidence=kind, run=run_id,
-                           run_name=run or "", purpose=purpose, scope=list(claims.scope))  # fmt: skip
         await self._guard.blocking(self._catalog.insert_session, row)
+        claims = SessionClaims(row.session_id, purpose, row.scope, row.run_id, "attested", row.expires_at)
         return OpenedSession(
-            row.session_id, run_id, purpose, self._freshness_seconds, expires_at,
-            NOTICE if attested.claims.get("synthetic_only") else None,
-            self._sealed_credentials(claims, recipient),
+            row.session_id, row.run_id, purpose, self._freshness_seconds, row.expires_at,
+            NOTICE if attested.claims.get("synthetic_only") else None, self._sealed_credentials(claims, recipient),
+            bind, attested.certificate,
         )  # fmt: skip
 
     async def reattest(
         self, principal: Principal, session_id: str, *, nonce: str, kind: str, evidence: dict[str, Any],
         key: dict[str, Any], additional: Sequence[dict[str, Any]] = (),
     ) -> dict[str, Any]:  # fmt: skip
-        """Prove the same key again; freshness starts anew. May not weaken platform or measurement."""
-        row = await self._own(principal, session_id)
-        if row.revoked_at is not None:
-            raise Denied("AccessDenied", "This session was revoked", rule="session.revoked", remedy="attest anew")
-        attested = await self._attest(principal, nonce, kind, evidence, key, session_id, additional)
-        tier = await self._appraise(principal, attested, list(row.scope))
-        await self._record("reattest", principal, session=session_id, tier=tier, evidence=kind)
-        await self._guard.blocking(
-            self._catalog.refresh_session, session_id, attested_at=attested.attested_at, tier=tier,
-            claims=attested.claims, attestation_seal=attested.seals[tier],
-        )  # fmt: skip
+        """Prove the same key again; freshness starts anew, at the address this comes from. May not weaken platform or
+        measurement."""
+        async with self.attesting.attempt("reattest", principal, session_id) as attempt:
+            row = await self._own(principal, session_id)
+            if row.revoked_at is not None:
+                raise Denied("AccessDenied", "This session was revoked", rule="session.revoked", remedy="attest anew")
+            attested = await self.attesting.attest(principal, nonce, kind, evidence, key, session_id, additional)
+            tier = await self.attesting.appraise(attempt, attested, list(row.scope))
+            moved = {"moved": True} if attested.bound_source != row.bound_source else {}
+            await self.attesting.record("reattest", principal, session=session_id, tier=tier, evidence=kind, **moved)
+            await self._guard.blocking(
+                self._catalog.refresh_session, session_id, attested_at=attested.attested_at, tier=tier,
+                claims=attested.claims, attestation_seal=attested.seals[tier], bound_source=attested.bound_source,
+            )  # fmt: skip
         self._guard.facts.forget_session(session_id)
         return {"attested_at": rfc3339(attested.attested_at), "fresh_seconds": self._freshness_seconds}
 
-    async def revoke(self, principal: Principal, session_id: str) -> None:
-        """End a session: its owner or a steward may. Open streams end within seconds."""
-        row = await self._own(principal, session_id)
-        await self._record("revocation", principal, session=row.session_id)
+    async def revoke(self, principal: Principal, session_id: str, request_id: str = "") -> None:
+        """End a session: its owner may, and who may revoke. Open streams end within seconds."""
+        row = await self._guard.blocking(self._catalog.find_session, session_id)
+        if row is None or not _owns(principal, row):
+            if row is None or principal.session is not None:
+                raise _no_such_session()
+            await self._guard.admit(principal, "revoke", request_id=request_id, interface="api")
+        await self.attesting.record("revocation", principal, session=row.session_id)
         await self._guard.blocking(self._broker.revoke_session, session_id)
         await self._guard.blocking(self._catalog.revoke_session, session_id)
         self._guard.facts.forget_session(session_id)
@@ -149,86 +154,41 @@ class Sessions:
         await self._guard.admit(acting, "session", request_id=request_id, interface="api")
         return acting
 
-    async def _attest(
-        self, principal: Principal, nonce: str, kind: str, evidence: dict[str, Any], key: dict[str, Any],
-        session_id: str | None, additional: Sequence[dict[str, Any]],
-    ) -> Attested:  # fmt: skip
-        try:
-            return await self._guard.blocking(
-                self._broker.attest, nonce, kind, evidence, key, principal.principal_id, session_id,
-                additional,
-            )  # fmt: skip
-        except Denied as refusal:
-            raise Denied(
-                "AttestationRefused", "The evidence was refused", rule=refusal.rule,
-                remedy="ask for a new challenge and attest again; `demesne attest inspect` explains evidence",
-            ) from refusal  # fmt: skip
-
-    async def _appraise(self, principal: Principal, attested: Attested, scope: list[str]) -> str:
-        document = {
-            "claims": attested.claims,
-            "posture": self._posture,
-            "dataset_scope": await self._guard.blocking(self._scope_facts, scope),
-        }
-        try:
-            appraisal = await self._guard.doctrine.appraise(document)
-        except DoctrineUnavailable as error:
-            raise Unavailable("ServiceUnavailable", "The doctrine did not appraise the evidence", rule=error.code,
-                              remedy="try again", retry_after=1) from error  # fmt: skip
-        if appraisal.tier in attested.seals:
-            return appraisal.tier
-        reason = appraisal.reasons[0] if appraisal.reasons else None
-        await self._record("session", principal, session=attested.session_id, tier=appraisal.tier, allow=False,
-                           codes=[r.code for r in appraisal.reasons])  # fmt: skip
-        raise Denied(
-            "AttestationRefused", reason.message if reason else "This machine is not one the doctrine trusts",
-            rule=reason.code if reason else "attestation.tier",
-            remedy=reason.remedy if reason else "ask the compliance team which platforms are trusted",
+    async def _row(self, acting: Principal, attested: Attested, tier: str, run: str | None) -> SessionRow:
+        run_id = await self._guard.blocking(
+            self._catalog.ensure_run, acting.principal_id, attested.purpose, run or "", _workload(attested),
+            self._run_window_ms,
         )  # fmt: skip
-
-    def _scope_facts(self, scope: list[str]) -> list[dict[str, Any]]:
-        found = []
-        for name in sorted(set(scope)):
-            try:
-                row = self._catalog.dataset(name)
-            except RowNotFound:
-                found.append({"name": name, "synthetic": False})
-            else:
-                found.append({"name": name, "synthetic": row.synthetic})
-        return found
+        return SessionRow(
+            tenant=acting.tenant, session_id=attested.session_id, principal_id=acting.principal_id,
+            purpose=attested.purpose, scope=attested.scope, kind="attested", tier=tier, claims=attested.claims,
+            key_thumbprint=attested.key_thumbprint, run_id=run_id, attested_at=attested.attested_at,
+            # Under an hour, AWS SDKs ask again on every request: freshness bounds it.
+            expires_at=attested.expires_at, revoked_at=None, attestation_seal=attested.seals[tier],
+            created_at=self._guard.clock(), bound_source=attested.bound_source, bound_key=attested.bound_key,
+        )  # fmt: skip
 
     async def _own(self, principal: Principal, session_id: str) -> SessionRow:
         row = await self._guard.blocking(self._catalog.find_session, session_id)
-        owns = row is not None and (row.principal_id == principal.principal_id or "steward" in principal.roles)
-        # A session's credentials reach that session alone: stolen ones must not end or renew the others.
-        if row is None or not owns or (principal.session is not None and principal.session.session_id != session_id):
-            raise NotFound("NoSuchSession", "No session of that id is yours", remedy="attest anew")
+        if row is None or not _owns(principal, row):
+            raise _no_such_session()
         return row
 
     async def _only_to_renew(self, principal: Principal, purpose: str, scope: list[str]) -> None:
         """A session may ask for a challenge for exactly what it is, to attest again, and only until it is revoked:
         otherwise who steals one turns it into others, of any purpose its principal has, and outlives revocation."""
-        if principal.session is None:
+        if not _attested(principal) or principal.session is None:
             return
         row = await self._own(principal, principal.session.session_id)
-        if row.revoked_at is not None or (row.purpose, row.scope) != (purpose, tuple(sorted(set(scope)))):
-            raise await self._from_session(principal, principal.session)
+        if row.revoked_at is not None or (row.purpose, row.scope) != (purpose, tuple(scope)):
+            raise _from_session()
 
-    async def _from_session(self, principal: Principal, session: SessionClaims) -> Denied:
-        """The refusal, after it is on record."""
-        await self._record("session", principal, session=session.session_id, tier="none", allow=False,
-                           codes=["session.from-session"])  # fmt: skip
-        return Denied(
-            "AccessDenied", "A session opens no other session", rule="session.from-session",
-            remedy="attest with the principal's own credentials",
-        )  # fmt: skip
-
-    async def _record(self, what: str, principal: Principal, **fields: Any) -> None:
-        recorder = self._guard.recorder
-        entry = recorder.event(
-            what, self._guard.clock(), principal=recorder.principal(principal.principal_id), **fields
-        )
-        await self._guard.append(entry)
+    def _check_bindable(self, bind: Bind) -> None:
+        if bind == "certificate" and not self._certificates:
+            raise BadRequest(
+                "InvalidArgument", "bind: this gateway does not end TLS itself and sees no client certificates",
+                rule="session.no-certificates", remedy="bind to the source address, or give the gateway a certificate",
+            )  # fmt: skip
 
     def _sealed_credentials(self, claims: SessionClaims, recipient: ECKey) -> str:
         """A compact JWE that only the attested key opens: a copied answer is worth nothing elsewhere."""
@@ -242,6 +202,35 @@ class Sessions:
         return jwe.encrypt_compact(header, json.dumps(document).encode(), recipient)
 
 
+def _attested(principal: Principal) -> bool:
+    return principal.session is not None and principal.session.kind == "attested"
+
+
+def _owns(principal: Principal, row: SessionRow) -> bool:
+    """A session's credentials reach that session alone: stolen ones must not end or renew the others."""
+    if row.principal_id != principal.principal_id:
+        return False
+    return principal.session is None or not _attested(principal) or principal.session.session_id == row.session_id
+
+
+def _check_asked_for(attested: Attested, purpose: str, scope: Sequence[str]) -> None:
+    """The request's own words are not evidence: what the challenge fixed and the evidence is bound to counts."""
+    if (attested.purpose, attested.scope) != (purpose, tuple(sorted(set(scope)))):
+        raise Denied("AttestationRefused", "The evidence is for another purpose or scope", rule="attest.binding",
+                     remedy="open the session for what the challenge was asked for")  # fmt: skip
+
+
+def _no_such_session() -> NotFound:
+    return NotFound("NoSuchSession", "No session of that id is yours", rule="session.unknown", remedy="attest anew")
+
+
+def _from_session() -> Denied:
+    return Denied(
+        "AccessDenied", "A session opens no other session", rule="session.from-session",
+        remedy="attest with the principal's own credentials",
+    )  # fmt: skip
+
+
 def _workload(attested: Attested) -> str:
     """What software it is, as attested: unnamed runs of one principal are told apart by it, and not by the key,
     which is new each time and would let a job shed what its last session read."""
@@ -251,8 +240,10 @@ def _workload(attested: Attested) -> str:
 def _recipient(key: dict[str, Any]) -> ECKey:
     """The caller's public P-256 key. A private one is refused: it would be known to two."""
     if key.get("kty") != "EC" or key.get("crv") != "P-256" or "d" in key:
-        raise BadRequest("InvalidKey", "key must be a public EC JWK on P-256", remedy="send kty, crv, x and y only")
+        raise BadRequest("InvalidKey", "key must be a public EC JWK on P-256", rule="attest.key",
+                         remedy="send kty, crv, x and y only")  # fmt: skip
     try:
         return ECKey.import_key({name: key[name] for name in ("kty", "crv", "x", "y")})
     except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise BadRequest("InvalidKey", "key is not a valid P-256 public key", remedy="send a fresh JWK") from error
+        raise BadRequest("InvalidKey", "key is not a valid P-256 public key", rule="attest.key",
+                         remedy="send a fresh JWK") from error  # fmt: skip

@@ -238,6 +238,13 @@ def _floor(decision: Decision, principal: Principal, facts: Facts, action: Actio
     # All that a session does but asking to attest again, which is how a machine that moved says where it is now.
     if facts.elsewhere and action != "session":
         return refused_elsewhere(decision, facts.elsewhere)
+    session = principal.session
+    if session is not None and session.kind == "identity" and (facts.session is None or facts.session.revoked_at):
+        # Nothing of it lapses as an attestation does: without this it would go on to its end.
+        return deny(
+            decision.decision_id, decision.revision, "session.revoked", "This session was revoked",
+            "assume the role again, with a token of an identity that is not revoked",
+        )  # fmt: skip
     # A presigned link is a bearer of everything it opens, and travels in logs, mails and referrers.
     if isinstance(decision, Allow) and decision.view == "raw" and principal.authenticator == "presigned":
         return deny(

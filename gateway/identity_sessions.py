@@ -9,16 +9,18 @@ import re
 import secrets
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from gateway.errors import BadRequest, GatewayError
 from gateway.guard import Guard
 from gateway.identity.principal import Principal, SessionClaims
-from gateway.identity.tokens import encode_claims, session_access_key_id, session_secret
+from gateway.identity.tokens import encode_claims, identity_seal, session_access_key_id, session_secret
 from gateway.identity.web_identity import WebIdentities
 from gateway.identity.web_token import TokenRefused, WebIdentity
 from gateway.limits import RefusalLimit, Shares
 from gateway.s3.sts import DEFAULT_SECONDS, AssumedRole, RoleRequest
+from vault.attest.identities import revocable
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import PrincipalRow, SessionRow
 from vault.keys.secrets import seal_token
@@ -56,6 +58,7 @@ class IdentitySessions:
         caller = self._nobody(identity.issuer.name) if row is None else _principal(row)
         async with self._shares.under_way(caller) if self._shares else nullcontext():
             try:
+                await self._guard.blocking(self._check_not_revoked, identity, row)
                 seconds = _seconds(request, identity)
                 owner, purpose = self._purpose(request, identity, row)
             except GatewayError as refusal:
@@ -79,6 +82,17 @@ class IdentitySessions:
             raise refusal
         return row, purpose
 
+    def _check_not_revoked(self, identity: WebIdentity, row: PrincipalRow | None) -> None:
+        """A revoked principal gets no new session; the ones it has end by themselves (`gateway.known_sessions`)."""
+        if row is None:
+            return
+        revoked = {(found.what, found.value) for found in self._catalog.revocations()}
+        if revoked & revocable(row.principal_id, {}):
+            raise TokenRefused(
+                "AccessDenied", "identity.revoked", "This identity is revoked", issuer=identity.issuer,
+                subject=identity.subject,
+            )  # fmt: skip
+
     async def _issue(
         self, request: RoleRequest, identity: WebIdentity, owner: PrincipalRow, purpose: str, seconds: int
     ) -> AssumedRole:
@@ -93,6 +107,7 @@ class IdentitySessions:
             scope=(), kind="identity", tier="none", claims=_claims(identity, owner), key_thumbprint="", run_id=run_id,
             attested_at=now, expires_at=claims.expires_at, revoked_at=None, attestation_seal=b"", created_at=now,
         )  # fmt: skip
+        row = replace(row, attestation_seal=row_seal(self._token_key, row))
         await self._record(
             self._guard.recorder.principal(owner.principal_id), session=claims.session_id, tier="none", run=run_id,
             evidence=identity.issuer.kind, issuer=identity.issuer.name, run_name="", purpose=purpose, scope=[],
@@ -132,6 +147,12 @@ class IdentitySessions:
             tenant=self._catalog.tenant, principal_id=f"issuer/{issuer}", name="", kind="workload", roles=frozenset(),
             jurisdiction="", purposes=frozenset(), purpose="", session=None, access_key_id="",
         )  # fmt: skip
+
+
+def row_seal(token_key: bytes, row: SessionRow) -> bytes:
+    """What makes an identity session's row genuine. The broker's seals are over another key: this one opens nothing."""
+    said = (row.tenant, row.session_id, row.principal_id, row.purpose, row.kind, row.claims, row.expires_at)
+    return identity_seal(token_key, {"row": list(said)})
 
 
 def _principal(row: PrincipalRow) -> Principal:

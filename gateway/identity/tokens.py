@@ -6,6 +6,8 @@ Secrets are HMACs of the token key, labelled so that a session id can never be p
 import base64
 import hmac
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.identity.errors import Unauthenticated
 from gateway.identity.principal import SessionClaims
@@ -32,6 +34,12 @@ def session_secret(token_key: bytes, session_id: str) -> str:
 def session_access_key_id(session_id: str) -> str:
     """The access key id of a session: recognisable, and a function of the session, so that it needs no table."""
     return "DSES" + session_id.upper()
+
+
+def identity_seal(token_key: bytes, said: Mapping[str, Any]) -> bytes:
+    """32 bytes over what an identity session's row says and its token does not: whoever writes the catalog cannot."""
+    message = json.dumps(said, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return hmac.digest(token_key, b"demesne/identity-session/1\x00" + message, "sha256")
 
 
 def encode_claims(claims: SessionClaims) -> bytes:

@@ -26,9 +26,13 @@ from gateway.front import Front
 from gateway.guard import Guard
 from gateway.hops import Hops
 from gateway.identity.holders import CatalogHolders
+from gateway.identity.issuer_keys import IssuerKeys
+from gateway.identity.issuers_file import IssuersFile
 from gateway.identity.lookup import DerivedKeyLookup
 from gateway.identity.sigv4 import Verifier
 from gateway.identity.static_key import read_static_key
+from gateway.identity.web_identity import WebIdentities
+from gateway.identity_sessions import IdentitySessions
 from gateway.keys import KeyOrders
 from gateway.limits import Bounds, RefusalLimit, Shares
 from gateway.ops.health import readiness
@@ -44,6 +48,7 @@ from gateway.reads import Reads
 from gateway.record import Recorder
 from gateway.registry import Registry
 from gateway.s3.router import S3App
+from gateway.s3.sts import Sts
 from gateway.sessions import Sessions
 from gateway.settings import Settings
 from gateway.sockets import listen
@@ -183,6 +188,13 @@ async def _build(
         lambda token: open_token(hello.token_key, token), (Refused,), now_ms, static_key=static_key,
     )  # fmt: skip
     refusals = RefusalCounter()
+    roles = IdentitySessions(
+        guard, catalog,
+        WebIdentities(
+            IssuersFile(settings.trust_path, now_ms), IssuerKeys(catalog, guard.blocking, now_ms), now_ms
+        ),
+        token_key=hello.token_key, run_window_ms=window_ms, refusals=limit, shares=shares,
+    )  # fmt: skip
     verifiers = {
         service: Verifier(lookup, region=settings.zone, service=service, clock=time.time)
         for service in ("s3", "demesne")
@@ -199,7 +211,7 @@ async def _build(
         front, verifiers["s3"].authenticate, zone=settings.zone, region=settings.zone,
         on_unauthenticated=refusals.count, host_aliases=settings.bucket_hosts,
         authenticate_form=verifiers["s3"].authenticate_form, ignores_acls=settings.created_buckets == "open",
-        shares=shares,
+        shares=shares, sts=Sts(roles, refusals.count),
     )  # fmt: skip
     api_app = AuthenticatedApi(app, verifiers["demesne"], refusals.count, shares)
     return Parts(front, ledger, doctrine, refusals, limit, s3_app, api_app)

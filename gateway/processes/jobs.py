@@ -14,7 +14,9 @@ import uvloop
 
 from gateway.directory import read_directory
 from gateway.durable.compared import sum_up
+from gateway.identity.issuers_file import IssuersFile
 from gateway.jobs.duty import Duty, DutyThread
+from gateway.jobs.issuer_keys import KeyFetcher
 from gateway.jobs.keeper import Keeper
 from gateway.jobs.projection import Projection
 from gateway.jobs.reconcile import Reconciler
@@ -47,6 +49,7 @@ PROJECT_SECONDS = 0.5
 RECONCILE_SECONDS = 10.0
 LOCATION_TRIES, LOCATION_PAUSE = 3, 1.0  # seconds
 KEEP_SECONDS = 1.0
+ISSUER_KEYS_SECONDS = 2.0  # how soon a key that a token named is looked for; never more often than once a minute
 KEEPER_SECONDS = 30.0  # a step of an order about keys is many calls of the provider, not one
 log = structlog.get_logger("jobs")
 
@@ -139,6 +142,7 @@ def _duties(
         vault, catalog, BrokerClient(settings.keeper_socket, answer_seconds=KEEPER_SECONDS), appended, recorder,
         signer.sign, now_ms, settings.zone,
     )  # fmt: skip
+    issuer_keys = KeyFetcher(IssuersFile(settings.trust_path, now_ms), catalog, append, recorder, now_ms)
     projecting = threading.Lock()  # one connection to the graph
 
     def project() -> None:
@@ -158,6 +162,7 @@ def _duties(
             Duty("outbox", PROJECT_SECONDS, project, shared=False),
             Duty("reconcile", RECONCILE_SECONDS, reconcile),
             Duty("keys", KEEP_SECONDS, keeper),
+            Duty("issuer-keys", ISSUER_KEYS_SECONDS, issuer_keys),
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
             Duty("unnamed", UNNAMED_SECONDS, lambda: _unnamed(vault)),
             Duty("records", RECORDS_SECONDS, lambda: _records(vault)),

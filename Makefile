@@ -9,7 +9,7 @@ MINUTES ?= 60
 TARGET ?= files
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check bench crash model history hostile soak lock clean s3-tests
+.PHONY: help env demo dev test check bench crash fuzz model history hostile soak lock clean s3-tests
 
 help: ## print the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ history: $(STAMP) ## concurrent clients of two gateways, disturbed, for SECONDS=
 
 hostile: $(STAMP) ## clients that misbehave, at full length
 	@DEMESNE_HOSTILE=long $(PY) -m pytest tests/fault/hostile tests/unit/gateway/processes/test_front_server.py -q -s -p no:randomly --timeout 600
+
+fuzz: $(STAMP) ## fuzz readers and verifiers of evidence, SECONDS=600 for each target
+	@$(PY) -m tests.fuzz --seconds $(SECONDS) --out docs/results/fuzz.json
 
 soak: $(STAMP) ## mixed load for MINUTES=60; memory and descriptors must not grow
 	@$(PY) -m benchmarks.soak --minutes $(MINUTES)

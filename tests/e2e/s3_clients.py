@@ -4,7 +4,6 @@ Who reads is said by the environment alone. Each read answers rows (email, visit
 """
 
 import atexit
-import configparser
 import io
 import os
 import shutil
@@ -297,12 +296,11 @@ def aws(at: Place) -> Read:
 
 def aws_slowly(at: Place, target: Path, *, bytes_per_second: int, chunk: int) -> None:
     """One `aws s3 cp` of the whole object, in ranges one after the other, held to that speed."""
-    config = configparser.ConfigParser()
-    config["default"] = {"s3": f"\n  max_concurrent_requests = 1\n  max_bandwidth = {bytes_per_second}B/s"
-                               f"\n  multipart_threshold = {chunk}\n  multipart_chunksize = {chunk}"}  # fmt: skip
+    settings = {"max_concurrent_requests": 1, "max_bandwidth": f"{bytes_per_second // 1024}KB/s",
+                "multipart_threshold": chunk, "multipart_chunksize": chunk}  # fmt: skip
+    lines = ["[default]", "s3 =", *(f"  {name} = {value}" for name, value in settings.items()), ""]
     path = target.with_suffix(".config")
-    with path.open("w") as file:
-        config.write(file)
+    path.write_text("\n".join(lines))
     subprocess.run(
         [str(BIN / "aws"), "s3", "cp", "--only-show-errors", at.uri, str(target)], check=True, timeout=120,
         env=os.environ | {"AWS_CONFIG_FILE": str(path)},

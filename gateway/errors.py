@@ -45,6 +45,8 @@ class GatewayError(Exception):
         self.remedy = remedy
         self.retry_after = retry_after
         self.headers = dict(headers or {})
+        self.on_record = decision_id is not None
+        """Whoever refused has written it down already, as a decision or in an entry of its own."""
 
     @property
     def sentence(self) -> str:

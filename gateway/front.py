@@ -17,6 +17,7 @@ class Front:
         uploads, versions = Uploads(writes), Versions(guard, writes.catalog, reads, registry.keep)
         copies, tags = Copies(reads, writes, uploads), ObjectTags(guard, writes.vault, reads)
         self.guard = guard
+        self.streams = reads.streams
         self.open_read = reads.open_read
         self.list_objects = reads.list_objects
         self.open_write = writes.open_write

@@ -155,6 +155,16 @@ class Guard:
         if self._refusals is not None:
             self._refusals.check(principal, elsewhere=True)
 
+    def check_refusals(self, principal: Principal) -> None:
+        """Raises Unavailable for a caller who was refused too often in the last minute: refusals fill the ledger."""
+        if self._refusals is not None:
+            self._refusals.check(principal)
+
+    def count_refusal(self, principal: Principal) -> None:
+        """Of one that was recorded elsewhere than in `admit`."""
+        if self._refusals is not None:
+            self._refusals.refused(principal)
+
     async def append(self, entry: dict[str, Any], sealed: bytes = b"") -> Promise:
         """Step 5. Raises Unavailable: without a durable record nothing is answered."""
         try:

@@ -76,7 +76,10 @@ class OpenStreams:
         """For as long as the worker runs."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - the outermost handler: the next look is for what this one missed
+                log.error("look at open streams failed", kind=type(error).__name__)
 
     async def look(self) -> None:
         """Once at everything that is open."""

@@ -6,25 +6,19 @@ Protocol: docs/spec/attested-session.md.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-from joserfc import jwe
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
 
 from gateway.attesting import Attesting
 from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Guard
 from gateway.identity.principal import Principal, SessionClaims
-from gateway.identity.tokens import encode_claims, session_access_key_id, session_secret
 from gateway.record import rfc3339
+from gateway.session_credentials import recipient_of, sealed_credentials
 from vault.broker.types import Attested, KeyBroker
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import SessionRow
-from vault.keys.secrets import seal_token
 
 NOTICE = (
     "SAMPLE ATTESTATION: no hardware vouches for this job. It opens raw rows of synthetic-flagged datasets "
@@ -93,7 +87,7 @@ class Sessions:
         async with self.attesting.attempt("session", principal, session_id) as attempt:
             if _attested(principal):
                 raise _from_session()
-            recipient = _recipient(key)
+            recipient = recipient_of(key)
             self._check_bindable(bind)
             acting = await self._may_act_for(principal, purpose, request_id)
             attested = await self.attesting.attest(
@@ -111,8 +105,8 @@ class Sessions:
         claims = SessionClaims(row.session_id, purpose, row.scope, row.run_id, "attested", row.expires_at)
         return OpenedSession(
             row.session_id, row.run_id, purpose, self._freshness_seconds, row.expires_at,
-            NOTICE if attested.claims.get("synthetic_only") else None, self._sealed_credentials(claims, recipient),
-            bind, attested.certificate,
+            NOTICE if attested.claims.get("synthetic_only") else None,
+            sealed_credentials(self._token_key, claims, recipient), bind, attested.certificate,
         )  # fmt: skip
 
     async def reattest(
@@ -142,12 +136,20 @@ class Sessions:
         if row is None or not _owns(principal, row):
             if row is None or principal.session is not None:
                 raise _no_such_session()
-            await self._guard.admit(principal, "revoke", request_id=request_id, interface="api")
+            await self._may_revoke(principal, request_id)
         await self.attesting.record("revocation", principal, session=row.session_id)
         await self._guard.blocking(self._broker.revoke_session, session_id)
         await self._guard.blocking(self._catalog.revoke_session, session_id)
         self._guard.facts.forget_session(session_id)
         self._forget_keys(session_id)
+
+    async def _may_revoke(self, principal: Principal, request_id: str) -> None:
+        """Whether sessions of others are the caller's to see and end. NotFound for who may not: nothing is said of
+        which there are."""
+        try:
+            await self._guard.admit(principal, "revoke", request_id=request_id, interface="api")
+        except Denied as refusal:
+            raise _no_such_session(refusal.decision_id) from refusal
 
     async def _may_act_for(self, principal: Principal, purpose: str, request_id: str) -> Principal:
         acting = replace(principal, purpose=purpose)
@@ -190,17 +192,6 @@ class Sessions:
                 rule="session.no-certificates", remedy="bind to the source address, or give the gateway a certificate",
             )  # fmt: skip
 
-    def _sealed_credentials(self, claims: SessionClaims, recipient: ECKey) -> str:
-        """A compact JWE that only the attested key opens: a copied answer is worth nothing elsewhere."""
-        document = {
-            "access_key_id": session_access_key_id(claims.session_id),
-            "secret_access_key": session_secret(self._token_key, claims.session_id),
-            "session_token": seal_token(self._token_key, encode_claims(claims)),
-            "expiration": rfc3339(claims.expires_at),
-        }
-        header = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
-        return jwe.encrypt_compact(header, json.dumps(document).encode(), recipient)
-
 
 def _attested(principal: Principal) -> bool:
     return principal.session is not None and principal.session.kind == "attested"
@@ -220,8 +211,11 @@ def _check_asked_for(attested: Attested, purpose: str, scope: Sequence[str]) -> 
                      remedy="open the session for what the challenge was asked for")  # fmt: skip
 
 
-def _no_such_session() -> NotFound:
-    return NotFound("NoSuchSession", "No session of that id is yours", rule="session.unknown", remedy="attest anew")
+def _no_such_session(decision_id: str | None = None) -> NotFound:
+    return NotFound(
+        "NoSuchSession", "No session of that id is yours", rule="session.unknown", decision_id=decision_id,
+        remedy="attest anew",
+    )  # fmt: skip
 
 
 def _from_session() -> Denied:
@@ -235,15 +229,3 @@ def _workload(attested: Attested) -> str:
     """What software it is, as attested: unnamed runs of one principal are told apart by it, and not by the key,
     which is new each time and would let a job shed what its last session read."""
     return hashlib.sha256(str(attested.claims.get("measurement", "")).encode()).hexdigest()
-
-
-def _recipient(key: dict[str, Any]) -> ECKey:
-    """The caller's public P-256 key. A private one is refused: it would be known to two."""
-    if key.get("kty") != "EC" or key.get("crv") != "P-256" or "d" in key:
-        raise BadRequest("InvalidKey", "key must be a public EC JWK on P-256", rule="attest.key",
-                         remedy="send kty, crv, x and y only")  # fmt: skip
-    try:
-        return ECKey.import_key({name: key[name] for name in ("kty", "crv", "x", "y")})
-    except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise BadRequest("InvalidKey", "key is not a valid P-256 public key", rule="attest.key",
-                         remedy="send a fresh JWK") from error  # fmt: skip

@@ -13,6 +13,7 @@ RETRY_SECONDS: Final = 1
 _LOST: Final = frozenset({"store.missing", "manifest", "epoch", "key.group", "key.unknown"})
 _ABSENT: Final = {
     "dataset": ("NoSuchBucket", "No dataset of that name is here for you"),
+    "principal": ("NoSuchPrincipal", "No principal of that id or name is here"),
     "broker.dataset": ("NoSuchBucket", "No dataset of that name is here for you"),
     "upload": ("NoSuchUpload", "The upload is not open any more"),
     "broker.upload": ("NoSuchUpload", "The upload is not open any more"),
@@ -29,7 +30,7 @@ _BAD_REQUESTS: Final = {
     "part.number": ("InvalidArgument", "a part number is from 1 to 10000"),
     "part.large": ("EntityTooLarge", "a part has at most 5 GiB"),
     "attest.challenge": ("InvalidArgument", "scope: from 1 to 256 dataset names"),
-    "broker.size": ("EntityTooLarge", "the evidence is larger than 64 KiB"),
+    "broker.size": ("EntityTooLarge", "the evidence is larger than 1 MiB"),
 }
 _KEYS: Final[dict[str, tuple[type[GatewayError], str, str, str]]] = {
     "key.epoch": (NotFound, "NoSuchKeyEpoch", "No epoch key of that name and class is here", "see `key list`"),

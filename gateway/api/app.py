@@ -5,22 +5,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from gateway.api.bodies import Attestation, Declassification, NewChallenge, NewContract, NewDataset, NewSession
+from gateway.api.bodies import Declassification, NewContract, NewDataset
 from gateway.api.caller import problem
 from gateway.api.dependencies import Caller, Limit, RequestId
 from gateway.api.keys import add_key_routes
 from gateway.api.records import AUDITING, Records
+from gateway.api.sessions import add_session_routes, refused_attempt
 from gateway.decide.authoring import explain
 from gateway.directory import Directory
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
 from gateway.keys import KeyOrders
-from gateway.record import rfc3339
 from gateway.registry import Registry
+from gateway.revocations import Revocations
 from gateway.sessions import Sessions
 from lineage.errors import LineageError
 from vault.errors import Refused
@@ -38,21 +39,22 @@ class ApiParts:
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
     metrics: Callable[[], bytes]
     keys: KeyOrders
+    revocations: Revocations
 
 
 def create_api(parts: ApiParts) -> FastAPI:
     """The application without its authenticator; `AuthenticatedApi` goes around it."""
     app = FastAPI(title="Demesne", version="1", docs_url=None, redoc_url=None)
-    _errors(app)
+    _errors(app, parts)
     _operations(app, parts)
     _datasets(app, parts)
-    _sessions(app, parts)
+    add_session_routes(app, parts.sessions, parts.revocations)
     _records(app, parts)
     add_key_routes(app, parts.keys)
     return app
 
 
-def _errors(app: FastAPI) -> None:
+def _errors(app: FastAPI, parts: ApiParts) -> None:
     @app.exception_handler(GatewayError)
     async def refused(request: Request, error: GatewayError) -> Response:  # noqa: ARG001
         headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
@@ -73,7 +75,14 @@ def _errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return await refused(request, BadRequest("InvalidArgument", f"{field}: {first['msg']}"))
+        wrong = BadRequest("InvalidArgument", f"{field}: {first['msg']}")
+        return await refused(request, await refused_attempt(parts.sessions, request, wrong))
+
+    @app.exception_handler(HTTPException)
+    async def unparsed(request: Request, error: HTTPException) -> Response:
+        """A body that is no JSON a parser takes: nested too deep, for one."""
+        wrong = BadRequest("InvalidArgument", f"body: {error.detail}", status=error.status_code)
+        return await refused(request, await refused_attempt(parts.sessions, request, wrong))
 
 
 def _operations(app: FastAPI, parts: ApiParts) -> None:
@@ -145,36 +154,6 @@ def _datasets(app: FastAPI, parts: ApiParts) -> None:
         return await parts.registry.declassify(
             principal, dataset=body.dataset, key=body.key, name=body.name, reason=body.reason, request_id=rid
         )
-
-
-def devices_of(body: NewSession | Attestation) -> list[dict[str, Any]]:
-    """Additional evidence exactly as it was sent: its hash is what the machine committed to."""
-    return [{"kind": entry.kind, "evidence": entry.evidence} for entry in body.additional]
-
-
-def _sessions(app: FastAPI, parts: ApiParts) -> None:
-    @app.post("/v1/challenges", status_code=201)
-    async def challenge(principal: Caller, rid: RequestId, body: NewChallenge) -> dict[str, Any]:
-        return await parts.sessions.challenge(principal, body.purpose, body.scope, rid)
-
-    @app.post("/v1/sessions", status_code=201)
-    async def opened(principal: Caller, rid: RequestId, body: NewSession) -> dict[str, Any]:
-        session = await parts.sessions.open(
-            principal, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key, purpose=body.purpose,
-            scope=body.scope, run=body.run, request_id=rid, additional=devices_of(body),
-        )  # fmt: skip
-        return asdict(session) | {"expires_at": rfc3339(session.expires_at)}
-
-    @app.post("/v1/sessions/{session_id}/attest")
-    async def reattest(principal: Caller, session_id: str, body: Attestation) -> dict[str, Any]:
-        return await parts.sessions.reattest(
-            principal, session_id, nonce=body.nonce, kind=body.kind, evidence=body.evidence, key=body.key,
-            additional=devices_of(body),
-        )  # fmt: skip
-
-    @app.delete("/v1/sessions/{session_id}", status_code=204)
-    async def revoke(principal: Caller, session_id: str) -> None:
-        await parts.sessions.revoke(principal, session_id)
 
 
 def _records(app: FastAPI, parts: ApiParts) -> None:

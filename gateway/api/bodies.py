@@ -43,6 +43,9 @@ class NewSession(Body):
     purpose: str = Field(pattern=_NAME)
     scope: list[str] = Field(max_length=64)
     run: str | None = Field(None, max_length=200)
+    bind: Literal["source", "certificate"] = Field(
+        "source", description="what the credentials count on: this address, or a connection with the key's certificate"
+    )
 
 
 class Attestation(Body):
@@ -51,6 +54,14 @@ class Attestation(Body):
     evidence: dict[str, Any]
     additional: list[DeviceEvidence] = Field(default_factory=list, max_length=16)
     key: dict[str, Any]
+
+
+class NewRevocation(Body):
+    """`value`: a principal's id or name, or a platform's or measurement's value as a session's claims name it."""
+
+    what: Literal["subject", "platform", "measurement"]
+    value: str = Field(min_length=1, max_length=512)
+    reason: str = Field(min_length=1, max_length=500)
 
 
 class Declassification(Body):

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 SCHEMA: Final = "demesne.input/1"
 Action = Literal[
     "read", "head", "list", "write", "complete", "delete", "create-dataset", "delete-dataset", "list-datasets",
-    "head-dataset", "session", "declassify", "administer", "keys", "approve-keys", "lineage", "ledger",
+    "head-dataset", "session", "declassify", "administer", "keys", "approve-keys", "revoke", "lineage", "ledger",
 ]
 ACTIONS: Final[tuple[str, ...]] = (
     "read", "head", "list", "write", "complete", "delete", "create-dataset", "delete-dataset", "list-datasets",
-    "head-dataset", "session", "declassify", "administer", "keys", "approve-keys", "lineage", "ledger",
+    "head-dataset", "session", "declassify", "administer", "keys", "approve-keys", "revoke", "lineage", "ledger",
 )
 _WHOLE: Final = 1 << 53
 

@@ -21,7 +21,9 @@ class Certificate:
     Raises OSError or ssl.SSLError when they cannot be used, from the constructor and from `reload`.
     """
 
-    def __init__(self, chain: Path, key: Path) -> None:
+    def __init__(self, chain: Path, key: Path, client_authority: bytes | None = None) -> None:
+        """`client_authority` (DER): clients may show a certificate of this authority, and of no other."""
+        self._client_authority = client_authority
         self._chain = chain
         self._key = key
         self._seen = self._stamps()
@@ -45,6 +47,10 @@ class Certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self._chain, self._key)
+        if self._client_authority is not None:
+            # Optional: whoever shows none is served as before. One of anybody else's ends the handshake.
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.load_verify_locations(cadata=self._client_authority)
         return context
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:

@@ -47,6 +47,7 @@ from gateway.processes.zone import now_ms, open_catalog, open_store
 from gateway.reads import Reads
 from gateway.record import Recorder
 from gateway.registry import Registry
+from gateway.revocations import Revocations
 from gateway.s3.router import S3App
 from gateway.s3.sts import Sts
 from gateway.sessions import Sessions
@@ -56,6 +57,7 @@ from gateway.writes import Writes
 from lineage.errors import LineageError
 from lineage.ledger.client import LedgerClient
 from vault.broker.client import BrokerClient
+from vault.broker.client_certificates import certificate_thumbprint
 from vault.broker.types import Hello
 from vault.errors import Refused
 from vault.keys.secrets import open_token
@@ -95,12 +97,16 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
     broker = BrokerClient(settings.broker_socket)
     hello = await asyncio.to_thread(hello_when_up, broker)
     parts = await _build(settings, executor, broker, hello)
-    certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    certificate = (
+        Certificate(settings.tls_cert, settings.tls_key, hello.session_authority)
+        if settings.tls_cert and settings.tls_key else None
+    )  # fmt: skip
     connections = connection_bound(settings.max_connections)
     servers = [
         FrontServer(
             app, senders, certificate.context if certificate else None, connections=most,
             stall_seconds=settings.stall_seconds, drain_seconds=settings.drain_seconds,
+            key_of=certificate_thumbprint if certificate else None,
         )
         for app, most in ((parts.s3_app, connections), (parts.api_app, max(16, connections // 10)))
     ]  # fmt: skip
@@ -118,6 +124,7 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
         loop.create_task(_watch_doctrine(settings, parts)),
         loop.create_task(_summarise_refusals(parts)),
         loop.create_task(watch(certificate, hangup)),
+        loop.create_task(parts.front.streams.watch()),
         *(loop.create_task(server.cut_off_stalled()) for server in servers),
     ]
     try:
@@ -133,9 +140,7 @@ async def _serve(settings: Settings, s3: socket.socket, api: socket.socket) -> i
     return 0
 
 
-async def _build(
-    settings: Settings, executor: Executor, broker: BrokerClient, hello: Hello
-) -> Parts:
+async def _build(settings: Settings, executor: Executor, broker: BrokerClient, hello: Hello) -> Parts:
     """Everything a worker is made of, in one place and in order."""
     catalog = open_catalog(settings, hello.catalog_mac_key)
     vault = Vault(open_store(settings), catalog, broker, settings.zone, now_ms)
@@ -161,9 +166,7 @@ async def _build(
     )  # fmt: skip
     facts.close_datasets(await asyncio.to_thread(datasets_behind, settings.ledger_dir, catalog))
     limit = RefusalLimit(settings.refusals_per_minute)
-    shares = Shares(
-        Bounds(settings.requests_per_principal, settings.requests_per_tenant, settings.requests_per_worker)
-    )
+    shares = Shares(Bounds(settings.requests_per_principal, settings.requests_per_tenant, settings.requests_per_worker))
     guard = Guard(
         zone=settings.zone, facts=facts, doctrine=doctrine, ledger=ledger,
         recorder=Recorder(settings.tenant, settings.zone, hello.record_hash_key), directory=directory,
@@ -181,8 +184,11 @@ async def _build(
     sessions = Sessions(
         guard, catalog, broker, gateway_id=f"{settings.tenant}/{settings.zone}", token_key=hello.token_key,
         freshness_seconds=settings.freshness_seconds, run_window_ms=window_ms, posture=settings.posture,
-        forget_keys=vault.forget_session,
+        forget_keys=vault.forget_session, certificates=bool(settings.tls_cert and settings.tls_key),
     )  # fmt: skip
+    revocations = Revocations(
+        guard, catalog, broker, freshness_seconds=settings.freshness_seconds, forget_keys=vault.forget_session
+    )
     lookup = DerivedKeyLookup(
         hello.token_key, CatalogHolders(catalog, guard.blocking, now_ms),
         lambda token: open_token(hello.token_key, token), (Refused,), now_ms, static_key=static_key,
@@ -205,6 +211,7 @@ async def _build(
             records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
             directory=directory, readiness=readiness(facts, doctrine, lambda: _answers(settings)),
             metrics=metrics.render, keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
+            revocations=revocations,
         )
     )  # fmt: skip
     s3_app = S3App(

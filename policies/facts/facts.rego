@@ -21,7 +21,9 @@ touches_objects if writing
 touches_objects if action in {"delete", "declassify"}
 
 # What touches no object's content: who may know that a dataset exists is the roles' table alone.
-looks_only if action in {"list-datasets", "head-dataset", "administer", "keys", "approve-keys", "lineage", "ledger"}
+looks_only if action in {
+	"list-datasets", "head-dataset", "administer", "keys", "approve-keys", "revoke", "lineage", "ledger",
+}
 
 attested if input.session.kind == "attested"
 

@@ -42,6 +42,7 @@ from gateway.plans import IDENTITY_PLAN
 from gateway.reads import Reads
 from gateway.record import Recorder
 from gateway.registry import Registry
+from gateway.revocations import Revocations
 from gateway.s3.ports import WriteCondition, WriteDigests, Written
 from gateway.sessions import Sessions
 from gateway.writes import Writes
@@ -271,6 +272,10 @@ class GatewayWorld:
         self.sessions = Sessions(
             self.guard, self.catalog, self.broker, gateway_id=GATEWAY, token_key=self.hello.token_key,
             freshness_seconds=FRESHNESS_MS // 1000, run_window_ms=WINDOW_MS, posture=posture,
+            forget_keys=self.vault.forget_session, certificates=True,
+        )  # fmt: skip
+        self.revocations = Revocations(
+            self.guard, self.catalog, self.broker, freshness_seconds=FRESHNESS_MS // 1000,
             forget_keys=self.vault.forget_session,
         )  # fmt: skip
 
@@ -318,6 +323,7 @@ class GatewayWorld:
             scope=tuple(sorted(scope)), kind="attested", tier="warning", claims=made.claims,
             key_thumbprint=made.key_thumbprint, run_id=run_id, attested_at=made.attested_at, expires_at=expires,
             revoked_at=None, attestation_seal=made.seals["warning"], created_at=self.clock(),
+            bound_source=made.bound_source, bound_key=made.bound_key,
         ))  # fmt: skip
         claims = SessionClaims(made.session_id, who.purpose, tuple(sorted(scope)), run_id, "attested", expires)
         return replace(who, session=claims, access_key_id=f"DSES{made.session_id.upper()}")

@@ -45,9 +45,14 @@ test_only_stewards_and_custodians_order_keys if {
 	names == {"steward", "custodian"}
 }
 
+test_only_stewards_and_custodians_revoke if {
+	names := {name | some name, entry in data.data.access.roles; "revoke" in entry.actions}
+	names == {"steward", "custodian"}
+}
+
 test_a_custodian_permits_keys_and_no_data if {
 	custodian := object.union(fixtures.analyst_reads, {"principal": {"roles": ["custodian"]}, "purpose": "custody"})
-	every action in ["keys", "approve-keys"] {
+	every action in ["keys", "approve-keys", "revoke"] {
 		role.permit == {"access/role:custodian"} with input as object.union(custodian, {"request": {"action": action}})
 	}
 	every action in ["read", "head", "list", "write", "delete", "administer"] {

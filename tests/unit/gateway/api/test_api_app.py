@@ -54,7 +54,7 @@ class Api:
         records = Records(directory / "ledger", directory / "lineage.sqlite3", self.world.signer.public_key)
         world = self.world
         self.app = create_api(ApiParts(
-            guard=world.guard, registry=world.registry, sessions=world.sessions, records=records,
+            guard=world.guard, registry=world.registry, sessions=world.sessions, revocations=world.revocations, records=records,
             directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
             metrics=world.metrics.render, keys=KeyOrders(world.guard, world.catalog, world.broker, tenant="main"),
         ))  # fmt: skip

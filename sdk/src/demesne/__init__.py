@@ -1,13 +1,13 @@
 """Demesne: attest once, then any S3 client just works.
 
     import demesne
-    with demesne.attest(purpose="claims-risk-model") as session:
+    with demesne.session(purpose="claims-risk-model"):
         pandas.read_parquet("s3://claims/part-0.parquet")
 
-This list is the public interface; everything else may move.
+This list is the public interface, with the modules `demesne.aio` and `demesne.errors`; everything else may move.
 """
 
-from demesne.attest import attest
+from demesne.attest import attest, session
 from demesne.client import Client
 from demesne.credentials import Credentials
 from demesne.errors import (
@@ -19,14 +19,17 @@ from demesne.errors import (
     NotFound,
     ReattestationRequired,
     Refused,
+    SessionClosed,
     Unavailable,
 )
-from demesne.session import Session
+from demesne.run import Run
+from demesne.session import Borrowed, Session
 from demesne.settings import Settings, Zone
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Borrowed",
     "Client",
     "Conflict",
     "Credentials",
@@ -37,9 +40,12 @@ __all__ = [
     "NotFound",
     "ReattestationRequired",
     "Refused",
+    "Run",
     "Session",
+    "SessionClosed",
     "Settings",
     "Unavailable",
     "Zone",
     "attest",
+    "session",
 ]

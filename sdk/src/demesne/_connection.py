@@ -1,12 +1,13 @@
 """The one place where the SDK sends: signs what httpx2 will put on the wire, and names what goes wrong."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 
@@ -22,12 +23,8 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-class Connection:
-    """Signed requests to one endpoint. Thread-safe as httpx2.Client is.
-
-    Proxies of the environment are not used: a proxy variable must not send personal data elsewhere.
-    Redirects are not followed: a signature is for one host.
-    """
+class Signer:
+    """What both connections share: where to, as whom, and the headers of one request. No socket."""
 
     def __init__(
         self,
@@ -36,9 +33,7 @@ class Connection:
         *,
         region: str,
         service: str,
-        ca: Path | None = None,
         clock: Callable[[], datetime] = now_utc,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         if not endpoint.startswith(("http://", "https://")):
             raise Invalid("endpoint", f"{endpoint!r} is not an http:// or https:// URL")
@@ -47,48 +42,11 @@ class Connection:
         self._credentials = credentials
         self._service = service
         self._clock = clock
-        self._pause = pause
-        trust = ssl.create_default_context(cafile=str(ca)) if ca is not None else True
-        self._http = httpx2.Client(verify=trust, trust_env=False, timeout=TIMEOUT, follow_redirects=False)
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: tuple[tuple[str, str], ...] = (),
-        headers: Mapping[str, str] | None = None,
-        content: bytes | Callable[[], Iterator[bytes]] = b"",
-        payload_sha256: str,
-    ) -> httpx2.Response:
-        """Sign and send; the answer is read whole. GET and HEAD are tried 3 times, nothing else is repeated.
-
-        `path` is already percent-encoded. A callable `content` makes the stream anew for each try.
-        Raises Unavailable when no answer came.
-        """
-        tries = TRIES if method in {"GET", "HEAD"} else 1
-        for attempt in range(1, tries + 1):
-            last = attempt == tries
-            try:
-                response = self._send_once(method, path, query, dict(headers or {}), content, payload_sha256)
-            except httpx2.TransportError as error:
-                if last:
-                    raise self._no_answer(error) from error
-            else:
-                if response.status_code != 503 or last:
-                    return response
-            self._pause(0.2 * 2**attempt)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _send_once(
-        self,
-        method: str,
-        path: str,
-        query: tuple[tuple[str, str], ...],
-        headers: dict[str, str],
-        content: bytes | Callable[[], Iterator[bytes]],
-        payload_sha256: str,
-    ) -> httpx2.Response:
+    def prepare(
+        self, method: str, path: str, query: tuple[tuple[str, str], ...], headers: dict[str, str], payload_sha256: str
+    ) -> tuple[httpx2.URL, dict[str, str]]:
+        """The URL and the headers to send, signed now."""
         url = httpx2.URL(self.endpoint + path)
         if query:
             pairs = (f"{sigv4.encode(name)}={sigv4.encode(value)}" for name, value in query)
@@ -105,12 +63,81 @@ class Connection:
             service=self._service,
             now=self._clock(),
         )
-        body = content() if callable(content) else content
-        return self._http.request(method, url, headers=signed, content=body)
+        return url, signed
 
-    def _no_answer(self, error: httpx2.TransportError) -> Unavailable:
+    def no_answer(self, error: httpx2.TransportError) -> Unavailable:
         remedy = "is the gateway running, and is this its endpoint? 'demesne doctor' tells"
         return Unavailable("endpoint.unreachable", f"no answer from {self.endpoint}: {error}", remedy=remedy)
+
+
+def client_options(ca: Path | None) -> dict[str, Any]:
+    """Proxies of the environment are not used: a proxy variable must not send personal data elsewhere.
+    Redirects are not followed: a signature is for one host."""
+    trust = ssl.create_default_context(cafile=str(ca)) if ca is not None else True
+    return {"verify": trust, "trust_env": False, "timeout": TIMEOUT, "follow_redirects": False}
+
+
+def pause_before_next(method: str, tried: int, status: int | None) -> float | None:
+    """Seconds until the next try, None when there is none: GET and HEAD are tried 3 times when nothing or a 503 came,
+    nothing else is repeated. `status` is None when no answer came; `tried` counts from 1."""
+    again = method in {"GET", "HEAD"} and tried < TRIES and status in {None, 503}
+    return 0.2 * 2**tried if again else None
+
+
+class Connection:
+    """Signed requests to one endpoint. Thread-safe as httpx2.Client is."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        credentials: Callable[[], Credentials],
+        *,
+        region: str,
+        service: str,
+        ca: Path | None = None,
+        clock: Callable[[], datetime] = now_utc,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._signer = Signer(endpoint, credentials, region=region, service=service, clock=clock)
+        self._pause = pause
+        self._http = httpx2.Client(**client_options(ca))
+
+    @property
+    def endpoint(self) -> str:
+        return self._signer.endpoint
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: tuple[tuple[str, str], ...] = (),
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Callable[[], Iterator[bytes]] = b"",
+        payload_sha256: str,
+    ) -> httpx2.Response:
+        """Sign and send; the answer is read whole. Tried again as `pause_before_next` says.
+
+        `path` is already percent-encoded. A callable `content` makes the stream anew for each try.
+        Raises Unavailable when no answer came.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            url, signed = self._signer.prepare(method, path, query, dict(headers or {}), payload_sha256)
+            try:
+                response = self._http.request(
+                    method, url, headers=signed, content=content() if callable(content) else content
+                )
+            except httpx2.TransportError as error:
+                pause = pause_before_next(method, tried, None)
+                if pause is None:
+                    raise self._signer.no_answer(error) from error
+            else:
+                pause = pause_before_next(method, tried, response.status_code)
+                if pause is None:
+                    return response
+            self._pause(pause)
 
     def close(self) -> None:
         self._http.close()
@@ -122,3 +149,41 @@ class Connection:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AsyncConnection:
+    """The same for asyncio, with bodies in memory."""
+
+    def __init__(self, signer: Signer, *, ca: Path | None = None) -> None:
+        self._signer = signer
+        self._http = httpx2.AsyncClient(**client_options(ca))
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: tuple[tuple[str, str], ...] = (),
+        headers: Mapping[str, str] | None = None,
+        content: bytes = b"",
+        payload_sha256: str,
+    ) -> httpx2.Response:
+        """As `Connection.send`."""
+        tried = 0
+        while True:
+            tried += 1
+            url, signed = self._signer.prepare(method, path, query, dict(headers or {}), payload_sha256)
+            try:
+                response = await self._http.request(method, url, headers=signed, content=content)
+            except httpx2.TransportError as error:
+                pause = pause_before_next(method, tried, None)
+                if pause is None:
+                    raise self._signer.no_answer(error) from error
+            else:
+                pause = pause_before_next(method, tried, response.status_code)
+                if pause is None:
+                    return response
+            await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        await self._http.aclose()

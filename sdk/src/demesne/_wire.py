@@ -6,22 +6,13 @@ mistake would matter (sessions, challenges) and passed through as documents else
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from demesne.credentials import Credentials, parse_time
-from demesne.errors import (
-    Conflict,
-    DemesneError,
-    Invalid,
-    Malformed,
-    NotFound,
-    ReattestationRequired,
-    Refused,
-    Unavailable,
-)
+from demesne.errors import DemesneError, Invalid, Malformed, typed_error
 
 Document = dict[str, Any]
 _NONCE = re.compile(r"[0-9a-f]{64}")
@@ -57,12 +48,56 @@ class Opened:
     fresh_seconds: int  # an attestation older than this opens nothing raw
     notice: str | None
     sealed: str = field(repr=False)
+    client_certificate: str | None = None  # PEM, where the session is bound to the key and not to the address
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Evidence in answer to a challenge: the machine's own, what its devices said, and the public key (JWK)."""
+
+    nonce: str
+    evidence: Document
+    key: Document
+    additional: tuple[Document, ...] = ()
+
+    def body(self) -> Document:
+        """The part that opening a session and re-attesting have in common."""
+        sent: Document = {
+            "nonce": self.nonce, "kind": self.evidence["kind"], "evidence": self.evidence, "key": self.key,
+        }  # fmt: skip
+        return sent | ({"additional": list(self.additional)} if self.additional else {})
 
 
 def call(method: str, path: str, *, query: Mapping[str, str] | None = None, document: object = None) -> Call:
     """A Call with canonical query order; `document` becomes UTF-8 JSON."""
     body = b"" if document is None else json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     return Call(method, path, tuple(sorted((query or {}).items())), body)
+
+
+def challenge_call(purpose: str, scope: Sequence[str]) -> Call:
+    """POST /v1/challenges."""
+    return call("POST", "/v1/challenges", document={"purpose": purpose, "scope": sorted(scope)})
+
+
+def open_call(proof: "Proof", *, purpose: str, scope: Sequence[str], run: str | None, bind: str | None = None) -> Call:
+    """POST /v1/sessions. `bind`: "certificate" asks for a client certificate; None leaves it to the gateway."""
+    body = proof.body() | {"purpose": purpose, "scope": sorted(scope)}
+    body |= {name: value for name, value in (("run", run), ("bind", bind)) if value is not None}
+    return call("POST", "/v1/sessions", document=body)
+
+
+def reattest_call(session_id: str, proof: "Proof") -> Call:
+    """POST /v1/sessions/{id}/attest."""
+    return call("POST", f"/v1/sessions/{segment(session_id, 'session')}/attest", document=proof.body())
+
+
+def end_call(session_id: str) -> Call:
+    return call("DELETE", f"/v1/sessions/{segment(session_id, 'session')}")
+
+
+def statement_call(run_id: str, statement: Document) -> Call:
+    """POST /v1/runs/{id}/statements: what the job says of its run."""
+    return call("POST", f"/v1/runs/{segment(run_id, 'run')}/statements", document=statement)
 
 
 def segment(text: str, what: str) -> str:
@@ -105,29 +140,6 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> DemesneErr
     )
 
 
-def typed_error(
-    status: int,
-    code: str,
-    message: str,
-    *,
-    rule: str | None = None,
-    decision_id: str | None = None,
-    remedy: str | None = None,
-    retry_after: float | None = None,
-) -> DemesneError:
-    """The error class of an HTTP status; ReattestationRequired has a class of its own."""
-    kinds: dict[int, type[DemesneError]] = {
-        401: Refused, 403: Refused, 404: NotFound, 409: Conflict, 412: Conflict,
-        429: Unavailable, 502: Unavailable, 503: Unavailable, 504: Unavailable,
-    }  # fmt: skip
-    kind = kinds.get(status, Invalid if 400 <= status < 500 else Malformed)
-    if code == "ReattestationRequired":
-        kind = ReattestationRequired
-    return kind(
-        code, message, status=status, rule=rule, decision_id=decision_id, remedy=remedy, retry_after=retry_after
-    )
-
-
 def read_challenge(answer: object) -> Challenge:
     """Raises Malformed: evidence over a nonce of another shape would be refused only later, and darkly."""
     fields = _fields(answer, "challenge", nonce=str, gateway=str)
@@ -146,6 +158,7 @@ def read_opened(answer: object) -> Opened:
         _positive(fields["fresh_seconds"]),
         _text(fields.get("notice")),
         fields["credentials"],
+        _text(fields.get("client_certificate")),
     )
 
 
@@ -164,6 +177,14 @@ def read_credentials(plaintext: bytes) -> Credentials:
     fields = _fields(document, "credentials", **names)
     end: datetime = parse_time(fields["expiration"])
     return Credentials(fields["access_key_id"], fields["secret_access_key"], fields["session_token"], end)
+
+
+def entries(answer: object, name: str) -> list[Document]:
+    """A list, bare or under its name. Raises Malformed."""
+    found = answer.get(name) if isinstance(answer, dict) else answer
+    if not isinstance(found, list):
+        raise Malformed("answer.shape", f"expected a list of {name}")
+    return found
 
 
 def _fields(answer: object, what: str, **types: type) -> Document:

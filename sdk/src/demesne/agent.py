@@ -1,8 +1,8 @@
 """The session's agent: keeps the attestation fresh, and hands credentials to any AWS SDK on this machine.
 
-One thread re-attests at a third of the freshness the gateway asks for, so two attempts may fail before
-anything lapses. Another serves the *container credentials* protocol on loopback (AWS sdkref, container
-credential provider): the one mechanism that every S3 client tried could use. Answers come from memory.
+One thread re-attests in time (`renewal.py`). Another serves the *container credentials* protocol on loopback (AWS
+sdkref, container credential provider): the one mechanism that every S3 client tried could use. Answers come from
+memory.
 
 The token guards against other users of the machine: any local process can connect to a loopback port, so
 only who can read the 0600 token file gets credentials.
@@ -11,22 +11,33 @@ only who can read the 0600 token file gets credentials.
 import json
 import logging
 import os
+import random
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
-import weakref
+import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from demesne.credentials import Credentials
-from demesne.errors import DemesneError, Refused, Unavailable
+from demesne.errors import DemesneError, session_closed
+from demesne.loopback import Loopback
+from demesne.renewal import FIRST_RETRY, Renewal
 
-_PATH = "/v1/credentials"
-_RETRY_SECONDS = 5.0  # first pause after a failed re-attestation; doubles up to the regular interval
+PATH = "/v1/credentials"
 _LOG = logging.getLogger("demesne.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an agent serves. Port 0 takes a free one; without `token_file` it lies in a directory of its own."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    token_file: Path | None = None
 
 
 class Agent:
@@ -42,153 +53,143 @@ class Agent:
         credentials: Callable[[], Credentials],
         reattest: Callable[[], int] | None,
         fresh_seconds: int,
-        retry_seconds: float = _RETRY_SECONDS,
+        retry_seconds: float = FIRST_RETRY,
+        place: Place | None = None,
+        chance: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials = credentials
         self._reattest = reattest
-        self._fresh_seconds = fresh_seconds
-        self._retry_seconds = retry_seconds
+        self._renewal = Renewal(fresh_seconds, chance, first_retry=retry_seconds)
+        self._place = place or Place()
+        self._clock = clock
         self._stopped = threading.Event()
+        self._final = threading.Event()
         self._failure: DemesneError | None = None
-        self._token = secrets.token_urlsafe(32)
+        self._token = ""
         self._directory: Path | None = None
-        self._server: _Loopback | None = None
-        self._threads: list[threading.Thread] = []
+        self._server: Loopback | None = None
+        self._thread: threading.Thread | None = None
+        self._served: tuple[Credentials, bytes] | None = None
 
     def start(self) -> None:
-        """Listen on a free loopback port, write the token file, begin re-attesting."""
+        """Listen, write the token file, begin re-attesting. Raises Unavailable when the address is taken."""
+        server = Loopback(self._answer, self._place.host, self._place.port)
         self._directory = Path(tempfile.mkdtemp(prefix="demesne-session-"))  # 0700 by mkdtemp
-        self._server = _Loopback(self)
+        self._token = _token_in(self.token_file) or secrets.token_urlsafe(32)
         write_private(self.token_file, self._token.encode("ascii"))
-        server = self._server
-        self._spawn(lambda: server.serve_forever(poll_interval=0.1), "demesne-credentials")
+        self._server = server
+        server.start()
         if self._reattest is not None:
-            self._spawn(self._keep_fresh, "demesne-reattest")
-        _AGENTS.add(self)
-
-    def _spawn(self, target: Callable[[], None], name: str) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+            self._thread = threading.Thread(target=self._keep_fresh, name="demesne-reattest", daemon=True)
+            self._thread.start()
 
     @property
     def uri(self) -> str:
-        """What AWS_CONTAINER_CREDENTIALS_FULL_URI must say."""
+        """What AWS_CONTAINER_CREDENTIALS_FULL_URI must say. Raises SessionClosed."""
         if self._server is None:
-            raise Unavailable("agent.stopped", "the session's agent does not run")
-        return f"http://127.0.0.1:{self._server.server_port}{_PATH}"
+            raise session_closed()
+        host = f"[{self._server.host}]" if ":" in self._server.host else self._server.host
+        return f"http://{host}:{self._server.port}{PATH}"
 
     @property
     def token_file(self) -> Path:
-        """What AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE must say."""
+        """What AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE must say. Raises SessionClosed."""
+        return self._place.token_file or self.directory / "token"
+
+    @property
+    def directory(self) -> Path:
+        """0700, ours, gone when the agent closes: for what a session's clients must read. Raises SessionClosed."""
         if self._directory is None:
-            raise Unavailable("agent.stopped", "the session's agent does not run")
-        return self._directory / "token"
+            raise session_closed()
+        return self._directory
 
     @property
     def failure(self) -> DemesneError | None:
         """Why the last re-attestation failed; None while all is well."""
         return self._failure
 
-    def answer(self, path: str, claimed_token: str | None) -> tuple[int, dict[str, Any]]:
-        """Status and JSON for one request to the endpoint."""
-        if path != _PATH:
+    def wait_final(self, seconds: float) -> bool:
+        """Whether the gateway refused for good, waiting at most so long."""
+        return self._final.wait(seconds)
+
+    def answer(self, path: str, claimed_token: str | None) -> tuple[int, dict[str, str]]:
+        """Status and document for one request to the endpoint, or to /readyz (which needs no token)."""
+        if path == "/readyz":
+            fine = self._failure is None
+            return (200, {"status": "ready"}) if fine else (503, {"status": "failing"})
+        if path != PATH:
             return 404, {"code": "NotFound", "message": "only the credentials path is served here"}
         if not secrets.compare_digest((claimed_token or "").encode(), self._token.encode()):
             return 401, {"code": "Unauthorized", "message": "the token file's content goes into Authorization"}
-        if isinstance(self._failure, Refused):
+        if self._final.is_set() and self._failure is not None:
             return 403, {"code": self._failure.code, "message": str(self._failure)}
         return 200, self._credentials().as_container_document()
 
+    def _answer(self, path: str, claimed_token: str | None) -> tuple[int, bytes]:
+        status, document = self.answer(path, claimed_token)
+        return status, json.dumps(document).encode()
+
     def _keep_fresh(self) -> None:
-        """The thread: wait, re-attest, report failures once each, give up only when refused."""
-        pause = self._fresh_seconds / 3
+        """The thread: wait, re-attest, report failures once each, give up only when refused for good."""
+        pause, attested = self._renewal.pause(), self._clock()
         while not self._stopped.wait(pause):
             try:
                 assert self._reattest is not None
-                self._fresh_seconds = self._reattest()
-            except Refused as refused:
-                self._failure = refused
-                _LOG.error("re-attestation refused; this session opens nothing more: %s", refused)
-                return
+                fresh = self._reattest()
             except DemesneError as error:
-                retry = self._retry_seconds if self._failure is None else pause * 2
-                pause = min(retry, self._fresh_seconds / 3)
+                again = self._renewal.failed(error, self._clock() - attested)
                 self._failure = error
+                if again is None:
+                    self._final.set()
+                    _LOG.error("re-attestation refused; this session opens nothing more: %s", error)
+                    return
+                pause = again
                 _LOG.warning("re-attestation failed, trying again in %.0f s: %s", pause, error)
             else:
-                self._failure = None
-                pause = self._fresh_seconds / 3
+                self._failure, attested = None, self._clock()
+                pause = self._renewal.succeeded(fresh)
 
     def close(self) -> None:
         """Stop both threads, free the port, remove the token file. May be called twice."""
         self._stopped.set()
-        _AGENTS.discard(self)
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout=5)
-        self._threads.clear()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
+        if self._place.token_file is not None and server is not None:
+            self._place.token_file.unlink(missing_ok=True)
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
-    def forget_listener(self) -> None:
-        """In a forked child: the parent serves on; the child must not hold its port open past it."""
+    def after_fork(self) -> None:
+        """In a forked child: the parent serves on; the child must not hold its port and connections open past it."""
+        self._stopped, self._final = threading.Event(), threading.Event()
+        self._thread = None
         if self._server is not None:
-            self._server.socket.close()
+            self._server.abandon()
 
 
-class _Loopback(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = False
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that went away is no news."""
-        _LOG.debug("a credentials request from %s ended early", client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Loopback
-    timeout = 10  # seconds a connection may idle
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        status, document = self.server.agent.answer(self.path, self.headers.get("Authorization"))
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-        """Silent: stderr belongs to the training job."""
+def _token_in(path: Path) -> str:
+    """The token an earlier run of this agent left, so that its clients go on; "" when it is not ours alone."""
+    try:
+        facts = path.lstat()
+        text = path.read_text(encoding="ascii") if stat.S_ISREG(facts.st_mode) else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    private = facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
+    return text if private and len(text) >= 32 and text.isprintable() and " " not in text else ""
 
 
 def write_private(path: Path, content: bytes) -> None:
     """`content` at `path`, mode 0600, whole or not at all. No newline is added: SDKs send the file as a header."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    temporary.replace(path)
-
-
-_AGENTS: "weakref.WeakSet[Agent]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for agent in list(_AGENTS):
-        agent.forget_listener()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 by mkstemp
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from demesne import _wire
 from demesne._connection import Connection, now_utc
-from demesne._wire import Call, Challenge, Document, Opened, segment
+from demesne._wire import Call, Challenge, Document, Opened, Proof, segment
 from demesne.credentials import Credentials
 from demesne.errors import Malformed
 from demesne.settings import Settings
@@ -47,11 +47,11 @@ class Client:
 
     def zones(self) -> list[Document]:
         """Every zone of the signed directory: name, jurisdiction, endpoints."""
-        return _entries(self._ask(_wire.call("GET", "/v1/zones")), "zones")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/zones")), "zones")
 
     def datasets(self) -> list[Document]:
         """The datasets this principal may know of."""
-        return _entries(self._ask(_wire.call("GET", "/v1/datasets")), "datasets")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/datasets")), "datasets")
 
     def dataset(self, name: str) -> Document:
         """Contract, label, plans and the progress of views. Raises NotFound."""
@@ -95,7 +95,7 @@ class Client:
 
     def views(self, dataset: str) -> list[Document]:
         """Views of the dataset's versions, with state and progress."""
-        return _entries(self._ask(_wire.call("GET", "/v1/views", query={"dataset": dataset})), "views")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/views", query={"dataset": dataset})), "views")
 
     def lineage(self, *, dataset: str | None = None, run: str | None = None) -> Document:
         """The lineage graph around a dataset or a run: {"nodes": [...], "edges": [...]}."""
@@ -104,11 +104,11 @@ class Client:
 
     def lineage_events(self) -> list[Document]:
         """OpenLineage events, oldest first."""
-        return _entries(self._ask(_wire.call("GET", "/v1/lineage/events")), "events")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/lineage/events")), "events")
 
     def decisions(self, *, limit: int = 50) -> list[Document]:
         """Recent ledger entries, readable, newest first."""
-        return _entries(self._ask(_wire.call("GET", "/v1/decisions", query={"limit": str(limit)})), "decisions")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/decisions", query={"limit": str(limit)})), "decisions")
 
     def receipt(self, decision_id: str) -> str:
         """The tlog-proof text of a decision (available at most 2 s after it was made)."""
@@ -130,11 +130,11 @@ class Client:
     def keys(self, dataset: str | None = None) -> list[Document]:
         """Epoch keys with their state and what hangs on each: {"epoch_id", "key_class", "state", "groups", …}."""
         query = {} if dataset is None else {"dataset": dataset}
-        return _entries(self._ask(_wire.call("GET", "/v1/keys", query=query)), "keys")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/keys", query=query)), "keys")
 
     def key_requests(self, dataset: str) -> list[Document]:
         """Orders about a dataset's keys, newest first."""
-        return _entries(self._ask(_wire.call("GET", "/v1/keys/requests", query={"dataset": dataset})), "requests")
+        return _wire.entries(self._ask(_wire.call("GET", "/v1/keys/requests", query={"dataset": dataset})), "requests")
 
     def key_request(self, request_id: str) -> Document:
         """One order, how far it is, and the certificate of an erasure."""
@@ -159,8 +159,7 @@ class Client:
 
     def challenge(self, purpose: str, scope: Sequence[str]) -> Challenge:
         """A nonce bound to this principal, purpose and scope; single use, at most 120 s."""
-        body = {"purpose": purpose, "scope": sorted(scope)}
-        return _wire.read_challenge(self._ask(_wire.call("POST", "/v1/challenges", document=body)))
+        return _wire.read_challenge(self._ask(_wire.challenge_call(purpose, scope)))
 
     def open_session(
         self,
@@ -171,25 +170,32 @@ class Client:
         purpose: str,
         scope: Sequence[str],
         run: str | None,
+        additional: Sequence[Document] = (),
     ) -> Opened:
         """Present evidence for a challenge; the credentials come sealed to `key`."""
-        body: Document = {
-            "nonce": challenge.nonce, "kind": evidence["kind"], "evidence": evidence, "key": key,
-            "purpose": purpose, "scope": sorted(scope),
-        }  # fmt: skip
-        if run is not None:
-            body["run"] = run
-        return _wire.read_opened(self._ask(_wire.call("POST", "/v1/sessions", document=body)))
+        proof = Proof(challenge.nonce, evidence, key, tuple(additional))
+        return _wire.read_opened(self._ask(_wire.open_call(proof, purpose=purpose, scope=scope, run=run)))
 
-    def reattest(self, session_id: str, challenge: Challenge, *, evidence: Document, key: Document) -> int:
+    def reattest(
+        self,
+        session_id: str,
+        challenge: Challenge,
+        *,
+        evidence: Document,
+        key: Document,
+        additional: Sequence[Document] = (),
+    ) -> int:
         """Fresh evidence for a session, same key; returns fresh_seconds."""
-        body = {"nonce": challenge.nonce, "kind": evidence["kind"], "evidence": evidence, "key": key}
-        path = f"/v1/sessions/{segment(session_id, 'session')}/attest"
-        return _wire.read_refreshed(self._ask(_wire.call("POST", path, document=body)))
+        proof = Proof(challenge.nonce, evidence, key, tuple(additional))
+        return _wire.read_refreshed(self._ask(_wire.reattest_call(session_id, proof)))
 
     def end_session(self, session_id: str) -> None:
         """Revoke a session now."""
-        self._ask(_wire.call("DELETE", f"/v1/sessions/{segment(session_id, 'session')}"))
+        self._ask(_wire.end_call(session_id))
+
+    def state(self, run_id: str, statement: Document) -> Document:
+        """Say of a run of yours what the gateway cannot see: names, outputs, parents, model digests."""
+        return self._document(_wire.statement_call(run_id, statement))
 
     def request(self, method: str, path: str, *, document: object = None) -> Any:
         """Any other call of the API (`docs/api`), signed; for what has no method here yet."""
@@ -233,11 +239,3 @@ def _text_body(response: tuple[int, dict[str, str], bytes]) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Malformed("answer.text", "expected text") from error
-
-
-def _entries(answer: object, name: str) -> list[Document]:
-    """A list, bare or under its name. Raises Malformed."""
-    found = answer.get(name) if isinstance(answer, dict) else answer
-    if not isinstance(found, list):
-        raise Malformed("answer.shape", f"expected a list of {name}")
-    return found

@@ -7,11 +7,27 @@
     ├── Invalid        the request, or a file given to us, is wrong; names the fix        (4xx)
     ├── Conflict       another operation won, or a condition does not hold                (409, 412)
     ├── Unavailable    no answer, or the gateway cannot serve now; a retry may help       (503, network)
+    │   └── SessionClosed           the session was closed, or the process that attested has ended
     ├── Malformed      the gateway's answer is not what the protocol allows
     └── NotConfigured  no endpoint, no credentials, or an extra is not installed
 
-`exit_code` is what the command line ends with (`docs/cli.md`); it is part of the interface.
+`exit_code` is what the command line ends with (`docs/cli.md`); it is part of the interface. S3 clients raise errors
+of their own: `from_s3` turns those into these.
 """
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_FACT = re.compile(r"(Rule|What to do|Decision): (.*?)\.(?= [A-Z][A-Za-z ]*: |\s*$|\s*['\")\]])")
+_CODE = re.compile(
+    r"\b(ReattestationRequired|AccessDenied|InvalidAccessKeyId|ExpiredToken|SlowDown|ServiceUnavailable)\b"
+)
+# What clients say when the container-credentials endpoint does not answer, or answers no.
+_NO_CREDENTIALS = re.compile(
+    r"container metadata|CredentialRetrieval|NoCredentials|locate credentials|container-role|"
+    r"/v1/credentials|CredentialsProvider|Error getting credentials", re.IGNORECASE,
+)  # fmt: skip
 
 
 class DemesneError(Exception):
@@ -38,6 +54,14 @@ class DemesneError(Exception):
         self.remedy = remedy
         self.retry_after = retry_after
         super().__init__(self.sentence)
+
+    def __reduce__(self) -> tuple[Callable[..., "DemesneError"], tuple[Any, ...]]:
+        """Errors cross process borders (data-loader workers, Ray tasks) with all they know."""
+        facts = {
+            "status": self.status, "rule": self.rule, "decision_id": self.decision_id, "remedy": self.remedy,
+            "retry_after": self.retry_after,
+        }  # fmt: skip
+        return _rebuilt, (type(self), self.code, self.message, facts)
 
     @property
     def sentence(self) -> str:
@@ -92,6 +116,10 @@ class Unavailable(DemesneError):
     exit_code = 6
 
 
+class SessionClosed(Unavailable):
+    """The session was closed here, or the process that attested has ended: attest again."""
+
+
 class Conflict(DemesneError):
     """Another operation won, or a stated condition does not hold."""
 
@@ -110,8 +138,107 @@ class NotConfigured(DemesneError):
     exit_code = 9
 
 
+def _rebuilt(kind: type[DemesneError], code: str, message: str, facts: dict[str, Any]) -> DemesneError:
+    return kind(code, message, **facts)
+
+
 def missing_extra(package: str, extra: str) -> NotConfigured:
     """`package` is not importable; name the extra that installs it."""
-    return NotConfigured(
-        "extra.missing", f"{package} is not installed", remedy=f"pip install 'demesne[{extra}]'"
+    return NotConfigured("extra.missing", f"{package} is not installed", remedy=f"pip install 'demesne[{extra}]'")
+
+
+def session_closed(what: str = "this session was closed") -> SessionClosed:
+    """Nothing more can be asked of the session: named alike wherever it is noticed."""
+    return SessionClosed("session.closed", what, remedy="attest again: demesne.session(purpose=…)")
+
+
+def typed_error(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    rule: str | None = None,
+    decision_id: str | None = None,
+    remedy: str | None = None,
+    retry_after: float | None = None,
+) -> DemesneError:
+    """The error class of an HTTP status; ReattestationRequired has a class of its own."""
+    kinds: dict[int, type[DemesneError]] = {
+        401: Refused, 403: Refused, 404: NotFound, 409: Conflict, 412: Conflict,
+        429: Unavailable, 502: Unavailable, 503: Unavailable, 504: Unavailable,
+    }  # fmt: skip
+    kind = kinds.get(status, Invalid if 400 <= status < 500 else Malformed)
+    if code == "ReattestationRequired":
+        kind = ReattestationRequired
+    return kind(
+        code, message, status=status, rule=rule, decision_id=decision_id, remedy=remedy, retry_after=retry_after
     )
+
+
+def split_sentence(sentence: str) -> tuple[str, dict[str, str]]:
+    """The gateway's sentence -> its message, and what follows: "Rule", "What to do", "Decision"."""
+    return _FACT.sub("", sentence).strip() or sentence, dict(_FACT.findall(sentence))
+
+
+def from_s3(error: BaseException) -> DemesneError:
+    """What an S3 client raised, as the error the gateway meant: rule, decision id and remedy with it.
+
+    botocore's ClientError (boto3, aiobotocore) is read from its parsed answer. s3fs, pyarrow, polars, obstore and
+    others hold the gateway's sentence in their text, or in the error they came from, and it is read from there.
+    An error nothing is known of becomes Unavailable with its text. Never raises; `__cause__` is the original.
+    """
+    if isinstance(error, DemesneError):
+        return error
+    found = next((typed for typed in map(_typed, _chain(error)) if typed is not None), None)
+    found = found or Unavailable("s3.client", f"{type(error).__name__}: {error}"[:2000])
+    found.__cause__ = error
+    return found
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and those it came from, innermost last: s3fs wraps botocore's."""
+    found: list[BaseException] = []
+    step: BaseException | None = error
+    while step is not None and step not in found and len(found) < 16:
+        found.append(step)
+        step = step.__cause__ or step.__context__
+    return found
+
+
+def _typed(error: BaseException) -> DemesneError | None:
+    if isinstance(error, DemesneError):
+        return error
+    answer = getattr(error, "response", None)
+    if isinstance(answer, Mapping) and isinstance(answer.get("Error"), Mapping):
+        return _of_answer(answer["Error"], answer.get("ResponseMetadata") or {})
+    return _of_text(f"{type(error).__name__}: {error}")
+
+
+def _of_answer(said: Mapping[str, Any], about: Mapping[str, Any]) -> DemesneError:
+    """botocore keeps every element of S3's XML; to HEAD there is none, and headers say what they can."""
+    headers = {str(name).lower(): str(value) for name, value in (about.get("HTTPHeaders") or {}).items()}
+    message, facts = split_sentence(str(said.get("Message") or "the gateway gave no reason"))
+    code = str(said.get("Code") or "unknown")
+    status = int(about.get("HTTPStatusCode") or (code if code.isdigit() else 0))
+    wait = headers.get("retry-after", "")
+    return typed_error(
+        status, headers.get("x-demesne-code") or code, message,
+        rule=said.get("Rule") or facts.get("Rule") or headers.get("x-demesne-rule"),
+        decision_id=said.get("DecisionId") or facts.get("Decision") or headers.get("x-demesne-decision"),
+        remedy=said.get("Remedy") or facts.get("What to do"),
+        retry_after=float(wait) if wait.isdigit() else None,
+    )  # fmt: skip
+
+
+def _of_text(text: str) -> DemesneError | None:
+    """A client that keeps only text. None when it says nothing of the gateway."""
+    message, facts = split_sentence(text)
+    named = _CODE.search(text)
+    if not facts and named is None:
+        return session_closed("the session's agent gave no credentials") if _NO_CREDENTIALS.search(text) else None
+    code = named[1] if named else "AccessDenied"
+    status = 503 if code in {"SlowDown", "ServiceUnavailable"} else 403
+    return typed_error(
+        status, code, message[:2000], rule=facts.get("Rule"), decision_id=facts.get("Decision"),
+        remedy=facts.get("What to do"),
+    )  # fmt: skip

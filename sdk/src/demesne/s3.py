@@ -16,12 +16,9 @@ from xml.sax.saxutils import unescape
 
 from demesne import sigv4
 from demesne._connection import Connection
-from demesne._wire import typed_error
 from demesne.credentials import Credentials
-from demesne.errors import DemesneError, Malformed
+from demesne.errors import DemesneError, Malformed, split_sentence, typed_error
 from demesne.settings import Settings
-
-_FACT = re.compile(r"(Rule|What to do|Decision): (.*?)\.(?= [A-Z][A-Za-z ]*: |$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +127,11 @@ def s3_error(status: int, headers: Mapping[str, str], body: bytes) -> DemesneErr
     text = body[:65536].decode("utf-8", "replace")
     code = _element(text, "Code") or f"http.{status}"
     message = _element(text, "Message") or f"the gateway answered {status}"
-    facts = dict(_FACT.findall(message))
+    said, facts = split_sentence(message)
     return typed_error(
         status,
         code,
-        _FACT.sub("", message).strip() or message,
+        said,
         rule=facts.get("Rule"),
         remedy=facts.get("What to do"),
         decision_id=facts.get("Decision") or headers.get("x-demesne-decision"),

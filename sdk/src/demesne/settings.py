@@ -5,13 +5,13 @@ names it. A real deployment is named by DEMESNE_ENDPOINT (the API), with the usu
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from demesne.credentials import Credentials
+from demesne.environment import OVERLAYS
 from demesne.errors import Malformed, NotConfigured
 
 READY_FILE = "DEMESNE_READY_FILE"
@@ -19,6 +19,7 @@ ENDPOINT = "DEMESNE_ENDPOINT"
 S3_ENDPOINT = "DEMESNE_S3_ENDPOINT"
 REGION = "DEMESNE_REGION"
 CA_BUNDLE = "DEMESNE_CA_BUNDLE"
+EVIDENCE_AUDIENCE = "DEMESNE_EVIDENCE_AUDIENCE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Settings:
 
 def read(ready_file: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from `ready_file`, else from `environ` (default: the process's). Raises NotConfigured, Malformed."""
-    env = os.environ if environ is None else environ
+    env = OVERLAYS.beneath() if environ is None else environ
     named = ready_file or env.get(READY_FILE)
     ca = Path(env[CA_BUNDLE]) if env.get(CA_BUNDLE) else None
     if named:
@@ -107,7 +108,7 @@ def _ready_text(path: Path) -> str:
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Credentials:
     """The AWS key variables as credentials. Raises NotConfigured."""
-    found = _caller_from(os.environ if environ is None else environ)
+    found = _caller_from(OVERLAYS.beneath() if environ is None else environ)
     if not found:
         raise NotConfigured(
             "credentials.missing",
@@ -115,6 +116,11 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Credentials:
             remedy="pass credentials=, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
     return found["caller"]
+
+
+def evidence_audience(environ: Mapping[str, str] | None = None) -> str:
+    """Whom attestation tokens are for (Confidential Space), as the gateway's trust material names it; "" when unset."""
+    return (OVERLAYS.beneath() if environ is None else environ).get(EVIDENCE_AUDIENCE, "")
 
 
 def _region_from(env: Mapping[str, str]) -> str:

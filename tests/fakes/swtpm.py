@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -26,7 +27,11 @@ class SocketTransport:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(30)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
 
     def exchange(self, command: bytes) -> bytes:
         self._socket.sendall(command)
@@ -112,3 +117,19 @@ class Swtpm:
              "--overwrite"],
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip
+
+
+def extend_command(index: int, digest: bytes) -> bytes:
+    """TPM2_PCR_Extend of the SHA-256 bank."""
+    body = (
+        struct.pack(">I", index) + struct.pack(">IIHBH", 9, 0x40000009, 0, 0, 0) + struct.pack(">IH", 1, 0x0B) + digest
+    )
+    return struct.pack(">HII", 0x8002, 10 + len(body), 0x182) + body
+
+
+def extend(machine: Swtpm, index: int, digest: bytes) -> None:
+    """As measured boot does."""
+    transport = machine.transport()
+    response = transport.exchange(extend_command(index, digest))
+    transport.close()
+    assert response[6:10] == bytes(4), response.hex()

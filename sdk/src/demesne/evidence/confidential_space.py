@@ -6,10 +6,11 @@ The binding is the one nonce: base64url of the 64 bytes has 86 characters.
 """
 
 import base64
+import http.client
+import json
+import socket
 from pathlib import Path
 from typing import Any, Literal
-
-import httpx2 as httpx
 
 from demesne.errors import Invalid, Malformed, NotConfigured, Unavailable
 
@@ -28,14 +29,14 @@ class ConfidentialSpaceAttester:
         audience: str,
         *,
         form: Literal["OIDC", "PKI"] = "PKI",
-        socket: Path = SOCKET,
+        path: Path = SOCKET,
         seconds: float = _SECONDS,
     ) -> None:
         if not audience:
             raise Invalid("evidence.audience", "a token is for an audience", remedy="set DEMESNE_EVIDENCE_AUDIENCE")
         self._audience = audience
         self._form = form
-        self._socket = socket
+        self._socket = path
         self._seconds = seconds
 
     def evidence(self, report_data: bytes) -> dict[str, Any]:
@@ -50,17 +51,36 @@ class ConfidentialSpaceAttester:
         if not self._socket.exists():
             raise NotConfigured("evidence.confidential-space", f"{self._socket} is not here: no Confidential Space")
         try:
-            with httpx.Client(
-                transport=httpx.HTTPTransport(uds=str(self._socket)), trust_env=False, timeout=self._seconds
-            ) as client:
-                answer = client.post("http://localhost/v1/token", json=body)
-        except httpx.HTTPError as error:
+            status, answer = self._asked(json.dumps(body).encode())
+        except (OSError, http.client.HTTPException) as error:
             raise Unavailable("evidence.confidential-space", f"the launcher does not answer: {error}") from error
-        if answer.status_code != 200:
-            wrong = Invalid if answer.status_code == 400 else Unavailable
-            said = answer.text[:200].strip()
-            raise wrong("evidence.confidential-space", f"the launcher answers {answer.status_code}: {said}")
-        token = answer.text.strip()
+        if status != 200:
+            wrong = Invalid if status == 400 else Unavailable
+            said = answer[:200].decode("utf-8", "replace").strip()
+            raise wrong("evidence.confidential-space", f"the launcher answers {status}: {said}")
+        token = answer.decode("utf-8", "replace").strip()
         if len(token) > _MOST or token.count(".") != 2 or not token.isascii():
             raise Malformed("evidence.confidential-space", "the launcher answers no token")
         return token
+
+    def _asked(self, body: bytes) -> tuple[int, bytes]:
+        connection = _Local(self._socket, self._seconds)
+        try:
+            connection.request("POST", "/v1/token", body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read(_MOST + 1)
+        finally:
+            connection.close()
+
+
+class _Local(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

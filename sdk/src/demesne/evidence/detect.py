@@ -57,7 +57,7 @@ def named(name: str, places: Places | None = None) -> Attester:
     made: dict[str, Callable[[], Attester]] = {
         "sample": SampleAttester,
         "nitro": lambda: NitroAttester(device=at.nsm),
-        "confidential-space": lambda: ConfidentialSpaceAttester(at.audience, socket=at.launcher),
+        "confidential-space": lambda: ConfidentialSpaceAttester(at.audience, path=at.launcher),
         "azure-vtpm": lambda: AzureAttester(transport=at.tpm),
         "snp": lambda: TsmAttester("snp", reports=at.reports, calls=at.calls),
         "tdx": lambda: TsmAttester("tdx", reports=at.reports, calls=at.calls),
@@ -99,7 +99,7 @@ def _confidential_space(at: Places) -> Finding:
     if not at.audience:
         return Finding(kind, "a Confidential Space; say the token's audience to use it (--audience)")
     return Finding(
-        kind, f"{at.launcher}: a Confidential Space", ConfidentialSpaceAttester(at.audience, socket=at.launcher)
+        kind, f"{at.launcher}: a Confidential Space", ConfidentialSpaceAttester(at.audience, path=at.launcher)
     )
 
 

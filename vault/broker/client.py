@@ -13,7 +13,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from vault.broker import wire
+from vault.broker import kbs_wire, wire
+from vault.broker.kbs_types import KbsAttested, KbsEvidence
 from vault.broker.protocol import Closed, answer_value, encode_bytes, receive_message, send_message
 from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
 from vault.envelope.wrap import WrappedKey
@@ -24,7 +25,7 @@ from vault.keys.secrets import SecretBytes
 
 ANSWER_SECONDS = 2.0  # above the broker's own 250 ms for its provider: it, not we, should say what is wrong
 _IDLE_CONNECTIONS = 8
-_ONCE = frozenset({"attest", "key_approve"})
+_ONCE = frozenset({"attest", "kbs_attest", "key_approve"})
 
 
 class BrokerClient:
@@ -121,6 +122,24 @@ class BrokerClient:
             "bind_key": bind_key,
         }
         return wire.attested_in(self._call("attest", arguments))
+
+    def kbs_challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge:
+        arguments = {"principal_id": principal_id, "purpose": purpose, "scope": list(scope), "gateway": gateway}
+        return wire.challenge_in(self._call("kbs_challenge", arguments))
+
+    def kbs_attest(self, evidence: KbsEvidence, principal_id: str, source: str) -> KbsAttested:
+        arguments = {"evidence": kbs_wire.evidence_out(evidence), "principal_id": principal_id, "source": source}
+        return kbs_wire.attested_in(self._call("kbs_attest", arguments))
+
+    def kbs_token(self, statement: bytes, seal: bytes, appraisal: dict[str, Any], token_id: str) -> str:
+        arguments = {
+            "statement": encode_bytes(statement), "seal": encode_bytes(seal), "appraisal": appraisal,
+            "token_id": token_id,
+        }  # fmt: skip
+        return kbs_wire.token_in(self._call("kbs_token", arguments))
+
+    def kbs_key(self) -> dict[str, str]:
+        return kbs_wire.jwk_in(self._call("kbs_key", {}))
 
     def end_upload(self, scope: KeyScope, subject: str, upload_id: str) -> None:
         arguments = {"scope": wire.scope_out(scope), "subject": subject, "upload_id": upload_id}

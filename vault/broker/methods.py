@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from vault.broker import wire
+from vault.broker import kbs_wire, wire
 from vault.broker.protocol import decode_bytes, encode_bytes
 from vault.broker.types import KeyBroker, Promised
 from vault.errors import Refused
@@ -113,6 +113,30 @@ def _attest(broker: KeyBroker, given: Arguments) -> Any:
     return wire.attested_out(attested)
 
 
+def _kbs_challenge(broker: Any, given: Arguments) -> Any:
+    principal_id, purpose, scope, gateway = wire.fields(given, "principal_id", "purpose", "scope", "gateway")
+    made = broker.kbs_challenge(wire.text(principal_id), wire.text(purpose), wire.texts(scope), wire.text(gateway))
+    return wire.challenge_out(made)
+
+
+def _kbs_attest(broker: Any, given: Arguments) -> Any:
+    evidence, principal_id, source = wire.fields(given, "evidence", "principal_id", "source")
+    made = broker.kbs_attest(kbs_wire.evidence_in(evidence), wire.text(principal_id), wire.text(source))
+    return kbs_wire.attested_out(made)
+
+
+def _kbs_token(broker: Any, given: Arguments) -> Any:
+    statement, seal, appraisal, token_id = wire.fields(given, "statement", "seal", "appraisal", "token_id")
+    return broker.kbs_token(
+        decode_bytes(statement), decode_bytes(seal), wire.mapping(appraisal), wire.text(token_id)
+    )  # fmt: skip
+
+
+def _kbs_key(broker: Any, given: Arguments) -> Any:
+    wire.fields(given)
+    return broker.kbs_key()
+
+
 def _revoke_session(broker: KeyBroker, given: Arguments) -> Any:
     (session_id,) = wire.fields(given, "session_id")
     broker.revoke_session(wire.text(session_id))
@@ -165,6 +189,10 @@ _METHODS: dict[str, Method] = {
     "pseudonym_key": _pseudonym_key,
     "challenge": _challenge,
     "attest": _attest,
+    "kbs_challenge": _kbs_challenge,
+    "kbs_attest": _kbs_attest,
+    "kbs_token": _kbs_token,
+    "kbs_key": _kbs_key,
     "revoke_session": _revoke_session,
     "revoke": _revoke,
     "key_order": _key_order,
@@ -177,9 +205,10 @@ _ALLOWED: dict[Role, frozenset[str]] = {
     Role.FRONT: frozenset(
         {
             "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order",
-            "key_approve", "key_cancel", "key_location", "revoke_session", "revoke", "end_upload",
+            "key_approve", "key_cancel", "key_location", "revoke_session", "revoke", "end_upload", "kbs_challenge",
+            "kbs_attest", "kbs_token", "kbs_key",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),
     Role.KEEPER: frozenset({"hello", "key_step", "key_location"}),
-}
+}  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 import rfc8785
 
-from vault.attest.binding import ExpectedBinding, additional_digest, key_thumbprint
+from vault.attest.binding import Binding, ExpectedBinding, additional_digest, key_thumbprint
 from vault.attest.claims import Refusal, refuse
 from vault.attest.continuity import refuse_weaker
 from vault.attest.verifier import Verifiers
@@ -23,6 +23,8 @@ from vault.broker.administration import Administration, AdministrationParts
 from vault.broker.checks import ReleaseChecks, ReleasePolicy
 from vault.broker.client_certificates import SessionAuthority
 from vault.broker.execution import Execution, ExecutionParts
+from vault.broker.kbs import KbsOffice, KbsParts
+from vault.broker.kbs_types import KbsAttested, KbsEvidence
 from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestSeal
 from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, SessionFacts, VerifyPromise
 from vault.broker.revocations import Revocations
@@ -35,6 +37,7 @@ from vault.keys.deadline import DeadlineProvider
 from vault.keys.hierarchy import KeyRing, KeyScope
 from vault.keys.provider import KeyClass, KeyProvider, ProviderLocation
 from vault.keys.secrets import SecretBytes
+from vault.keys.token_signing import TokenSigner
 from vault.keys.zone_secrets import ZoneSecrets
 
 CHALLENGE_MS = 120_000
@@ -106,6 +109,14 @@ class Broker:
         )
 
         self._execution, self._administration = _key_office(parts, self._ring)
+        self._kbs = KbsOffice(
+            KbsParts(
+                catalog=parts.catalog, clock=parts.clock, judge=self._judged, seal=self._begun,
+                signer=TokenSigner(parts.secrets.derived("kbs-token")),
+                statement_key=parts.secrets.derived("kbs-statement"),
+                issuer=f"demesne:{parts.policy.tenant}/{parts.policy.zone}",
+            )
+        )  # fmt: skip
 
     def hello(self) -> Hello:
         """The zone's working secrets; none opens data."""
@@ -237,17 +248,7 @@ class Broker:
             expected = ExpectedBinding(
                 nonce, issued.gateway, thumbprint, issued.purpose, scope, additional_digest(additional)
             )
-            claims = self._parts.verifiers.verify(kind, evidence, expected, now)
-            devices = self._parts.verifiers.verify_devices(additional, expected, now)
-            if self._policy.posture != "development" and any(found.synthetic_only for found in (claims, *devices)):
-                raise refuse(Refusal.POSTURE, "such evidence is for development")
-            document = claims.as_document()
-            if devices:
-                document["devices"] = [device.as_document() for device in devices]
-                # The broker's check 6 and the doctrine look here: one device of no worth is the session's worth.
-                document["synthetic_only"] = any(found.synthetic_only for found in (claims, *devices))
-            if self._revocations.found(principal_id, document) is not None:
-                raise refuse(Refusal.REVOKED, "principal, platform or measurement")
+            document = self._judged(principal_id, kind, evidence, additional, expected, now)
             expires_at, begun, bound_key = now + SESSION_MS, session_id is None, thumbprint if bind_key else ""
             if session_id is not None:
                 row = self._check_same_session(session_id, issued, thumbprint, document)
@@ -259,6 +260,44 @@ class Broker:
             if not (bound_key and begun):
                 return made
             return replace(made, certificate=self._authority.issue(public_jwk, made.session_id, now, expires_at))
+
+    def _judged(
+        self, principal_id: str, kind: str, evidence: Mapping[str, Any], additional: Sequence[Mapping[str, Any]],
+        expected: Binding, now: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The claims of a machine and its devices, as a session keeps them; what was revoked has none."""
+        claims = self._parts.verifiers.verify(kind, evidence, expected, now)
+        devices = self._parts.verifiers.verify_devices(additional, expected, now)
+        if self._policy.posture != "development" and any(found.synthetic_only for found in (claims, *devices)):
+            raise refuse(Refusal.POSTURE, "such evidence is for development")
+        document = claims.as_document()
+        if devices:
+            document["devices"] = [device.as_document() for device in devices]
+            # The broker's check 6 and the doctrine look here: one device of no worth is the session's worth.
+            document["synthetic_only"] = any(found.synthetic_only for found in (claims, *devices))
+        if self._revocations.found(principal_id, document) is not None:
+            raise refuse(Refusal.REVOKED, "principal, platform or measurement")
+        return document
+
+    def kbs_challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge:
+        """As `challenge`, for clients of the key-broker protocol (`vault.broker.kbs`); without a principal it leads
+        to no session."""
+        with self._recording("kbs_challenge", None, ""):
+            return self._kbs.challenge(principal_id, purpose, scope, gateway)
+
+    def kbs_attest(self, evidence: KbsEvidence, principal_id: str, source: str) -> KbsAttested:
+        """As `attest`, for theirs. Always bound to `source`: their keys open credentials and sign nothing."""
+        with self._recording("kbs_attest", None, ""):
+            return self._kbs.attest(evidence, principal_id, source)
+
+    def kbs_token(self, statement: bytes, seal: bytes, appraisal: dict[str, Any], token_id: str) -> str:
+        """What was verified and how the doctrine appraised it, signed for a few minutes."""
+        with self._recording("kbs_token", None, ""):
+            return self._kbs.token(statement, seal, appraisal, token_id)
+
+    def kbs_key(self) -> dict[str, str]:
+        """The public key of those tokens."""
+        return self._kbs.public_key
 
     def revoke_session(self, session_id: str) -> None:
         """For good, and where no catalog reaches: clearing `revoked_at` in the row revives nothing here."""
@@ -316,6 +355,11 @@ class Broker:
         refuse_weaker(dict(row.claims), claims)
         return row
 
+    def _begun(
+        self, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], now: int, source: str
+    ) -> Attested:
+        return self._seal(secrets.token_hex(16), issued, thumbprint, claims, now + SESSION_MS, source, "")
+
     def _seal(
         self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], expires_at: int,
         bound_source: str, bound_key: str,
@@ -359,7 +403,13 @@ class Broker:
     ) -> None:
         """One flat `broker-refusal` entry: names and reasons, never key material or object names."""
         now = self._clock()
-        principal = method in {"challenge", "attest"}  # their subject is a principal id: keyed, as everywhere
+        principal = method in {
+            "challenge",
+            "attest",
+            "kbs_challenge",
+            "kbs_attest",
+            "kbs_token",
+        }  # their subject is a principal id: keyed, as everywhere
         entry = {
             "v": 1,
             "type": "broker-refusal",

@@ -14,6 +14,7 @@ from vault.catalog.durability import Durability
 from vault.catalog.erasing import Erasing
 from vault.catalog.history import History
 from vault.catalog.issuer_key_sets import IssuerKeySets
+from vault.catalog.kbs import KbsClients
 from vault.catalog.key_requests import KeyRequests
 from vault.catalog.keys import Keys
 from vault.catalog.listing import Listing
@@ -30,7 +31,7 @@ from vault.catalog.zones import Zones
 
 class Catalog(
     Views, Uploads, Listing, History, Sessions, Runs, Principals, Keys, KeyRequests, Zones, Outlets, Durability,
-    Erasing, IssuerKeySets, TpmKeys, RevocationRows,
+    Erasing, IssuerKeySets, TpmKeys, RevocationRows, KbsClients,
 ):
     """See the sections, one file each, for the calls."""
 

@@ -33,6 +33,7 @@ _SIGNERS = {"ARK", "ASK", "VCEK", "VLEK"}  # what else a table may hold (lists, 
 _RSASSA_SHA256 = bytes.fromhex("0014000b")
 _DIGEST = 48
 _SVN = 16
+_REPEATS_BINDING = 2
 
 
 def primary_form(tee: str, evidence: Mapping[str, Any]) -> Form:
@@ -181,3 +182,12 @@ _PRIMARY: Mapping[str, Callable[[Mapping[str, Any]], Form]] = {
     "az-tdx-vtpm": lambda evidence: _azure(evidence, "td_quote"),
 }
 TEES = frozenset(_PRIMARY)
+
+
+def check_user_data(tee: str, evidence: Mapping[str, Any], claims: Mapping[str, Any], report_data: bytes) -> None:
+    """Since version 2 of Azure's forms the runtime data that the hardware vouches for repeats the binding."""
+    if tee not in {"az-snp-vtpm", "az-tdx-vtpm"} or evidence.get("version") != _REPEATS_BINDING:
+        return
+    said = claims.get("platform", {}).get("user_data", "")
+    if not isinstance(said, str) or not said.lower().startswith(report_data.hex()):
+        raise refuse(Refusal.BINDING, "user-data of the runtime data is of another handshake")

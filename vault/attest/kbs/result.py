@@ -1,0 +1,94 @@
+"""An attestation's result as Trustee's clients keep it: an EAR (draft-ietf-rats-ear) with the key that was attested.
+
+    {"eat_profile","iat","nbf","exp","iss","jti","ear.verifier-id",
+     "submods": {"cpu0": {"ear.status","ear.trustworthiness-vector","ear.appraisal-policy-id",
+                          "ear.veraison.annotated-evidence": {"runtime_data_claims": {"nonce","tee-pubkey"}, …}}, …}}
+
+What was verified comes from the broker, how it was appraised from the doctrine. Numbers are the lowest of their tier.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vault.attest.claims import Refusal, refuse
+from vault.attest.kbs.binding import nonce_text
+
+PROFILE = "tag:github.com,2024:confidential-containers/Trustee"
+LIFETIME_S = 300
+OPENING = frozenset({"affirming", "warning"})
+_TIERS = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
+_VECTOR = (
+    "instance-identity", "configuration", "executables", "file-system", "hardware", "runtime-opaque",
+    "storage-opaque", "sourced-data",
+)  # fmt: skip
+_SUBMODULE = re.compile(r"[a-z]{1,16}[0-9]{1,2}")
+_MOST = 32
+_MACHINE = "cpu0"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the broker verified in one handshake. `nonce` and `init_data` (the hash that the machine carries) in hex."""
+
+    nonce: str
+    tee: str
+    tee_pubkey: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    report_data: str
+    init_data: str
+    attested_at: int
+
+
+def result_claims(
+    verified: Verified, appraisal: Mapping[str, Any], *, issuer: str, build: str, token_id: str, now_ms: int
+) -> dict[str, Any]:
+    """The claims to sign. `appraisal`: {"tier","policy","submods": {name: {"tier","vector"}}}, as the doctrine says.
+
+    `Refused("attest.malformed")` for an appraisal of another shape, `Refused("attest.policy")` for one that trusts
+    nothing: no token says that somebody was here.
+    """
+    modules = _modules(appraisal)
+    if appraisal["tier"] not in OPENING or any(module["tier"] not in OPENING for module in modules.values()):
+        raise refuse(Refusal.POLICY, "the doctrine does not trust this machine")
+    policy = appraisal["policy"]
+    if not isinstance(policy, str) or len(policy) > 128:
+        raise refuse(Refusal.MALFORMED, "appraisal policy")
+    submods = {name: _submodule(name, module, verified, policy) for name, module in modules.items()}
+    issued = now_ms // 1000
+    return {
+        "eat_profile": PROFILE, "iat": issued, "nbf": issued, "exp": issued + LIFETIME_S, "iss": issuer,
+        "jti": token_id, "ear.verifier-id": {"developer": "demesne", "build": build}, "submods": submods,
+    }  # fmt: skip
+
+
+def _modules(appraisal: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    if set(appraisal) != {"tier", "policy", "submods"} or appraisal["tier"] not in _TIERS:
+        raise refuse(Refusal.MALFORMED, "appraisal")
+    modules = appraisal["submods"]
+    if not isinstance(modules, Mapping) or _MACHINE not in modules or len(modules) > _MOST:
+        raise refuse(Refusal.MALFORMED, "submodules")
+    for name, module in modules.items():
+        if not _SUBMODULE.fullmatch(name) or not isinstance(module, Mapping) or set(module) != {"tier", "vector"}:
+            raise refuse(Refusal.MALFORMED, "submodule")
+        vector = module["vector"]
+        if module["tier"] not in _TIERS or not isinstance(vector, Mapping) or not set(vector) <= set(_VECTOR):
+            raise refuse(Refusal.MALFORMED, "submodule")
+        if not all(isinstance(tier, str) and tier in _TIERS for tier in vector.values()):
+            raise refuse(Refusal.MALFORMED, "trustworthiness vector")
+    return modules
+
+
+def _submodule(name: str, module: Mapping[str, Any], verified: Verified, policy: str) -> dict[str, Any]:
+    runtime = {"nonce": nonce_text(verified.nonce), "tee-pubkey": dict(verified.tee_pubkey)}
+    evidence: dict[str, Any] = {"runtime_data_claims": runtime}
+    if name == _MACHINE:
+        machine = {key: value for key, value in verified.claims.items() if key != "devices"}
+        evidence |= {verified.tee: machine, "report_data": verified.report_data, "init_data": verified.init_data}
+    return {
+        "ear.status": module["tier"],
+        "ear.trustworthiness-vector": {claim: _TIERS[module["vector"].get(claim, "none")] for claim in _VECTOR},
+        "ear.appraisal-policy-id": policy,
+        "ear.veraison.annotated-evidence": evidence,
+    }

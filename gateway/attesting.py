@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.decide.decision import Appraisal
 from gateway.decide.doctrine import DoctrineUnavailable
 from gateway.errors import BadRequest, Denied, GatewayError, Unavailable
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
+from vault.broker.sessions import OPENING_TIERS
 from vault.broker.types import Attested, KeyBroker
 from vault.catalog.catalog import Catalog
 from vault.errors import Malformed, Refused
@@ -99,6 +101,10 @@ class Attesting:
 
     async def appraise(self, attempt: Attempt, attested: Attested, scope: Sequence[str]) -> str:
         """The doctrine's tier of these claims for these datasets, if it opens anything; Denied otherwise."""
+        return (await self.appraisal(attempt, attested, scope)).tier
+
+    async def appraisal(self, attempt: Attempt, attested: Attested, scope: Sequence[str]) -> Appraisal:
+        """The same with what it is made of."""
         document = {
             "claims": attested.claims,
             "posture": self._posture,
@@ -110,8 +116,8 @@ class Attesting:
         except DoctrineUnavailable as error:
             raise Unavailable("ServiceUnavailable", "The doctrine did not appraise the evidence", rule=error.code,
                               remedy="try again", retry_after=1) from error  # fmt: skip
-        if appraisal.tier in attested.seals:
-            return appraisal.tier
+        if appraisal.tier in OPENING_TIERS:
+            return appraisal
         attempt.tier, attempt.codes = appraisal.tier, [reason.code for reason in appraisal.reasons]
         reason = appraisal.reasons[0] if appraisal.reasons else None
         raise Denied(

@@ -96,18 +96,24 @@ class Sessions:
             attempt.session = attested.session_id
             _check_asked_for(attested, purpose, scope)
             tier = await self.attesting.appraise(attempt, attested, scope)
-        row = await self._row(acting, attested, tier, run)
-        await self.attesting.record(
-            "session", principal, session=row.session_id, tier=tier, evidence=kind, run=row.run_id,
-            run_name=run or "", purpose=purpose, scope=list(row.scope), bound_to=bind,
-        )  # fmt: skip
-        await self._guard.blocking(self._catalog.insert_session, row)
-        claims = SessionClaims(row.session_id, purpose, row.scope, row.run_id, "attested", row.expires_at)
+        row = await self.begin(acting, attested, tier, kind, run, bind)
         return OpenedSession(
             row.session_id, row.run_id, purpose, self._freshness_seconds, row.expires_at,
             NOTICE if attested.claims.get("synthetic_only") else None,
-            sealed_credentials(self._token_key, claims, recipient), bind, attested.certificate,
+            sealed_credentials(self._token_key, claims_of(row), recipient), bind, attested.certificate,
         )  # fmt: skip
+
+    async def begin(
+        self, acting: Principal, attested: Attested, tier: str, kind: str, run: str | None, bind: Bind = "source"
+    ) -> SessionRow:
+        """The session of what was verified and appraised, whichever protocol it came by: its run, record and row."""
+        row = await self._row(acting, attested, tier, run)
+        await self.attesting.record(
+            "session", acting, session=row.session_id, tier=tier, evidence=kind, run=row.run_id,
+            run_name=run or "", purpose=row.purpose, scope=list(row.scope), bound_to=bind,
+        )  # fmt: skip
+        await self._guard.blocking(self._catalog.insert_session, row)
+        return row
 
     async def reattest(
         self, principal: Principal, session_id: str, *, nonce: str, kind: str, evidence: dict[str, Any],
@@ -191,6 +197,11 @@ class Sessions:
                 "InvalidArgument", "bind: this gateway does not end TLS itself and sees no client certificates",
                 rule="session.no-certificates", remedy="bind to the source address, or give the gateway a certificate",
             )  # fmt: skip
+
+
+def claims_of(row: SessionRow) -> SessionClaims:
+    """What the session's token says."""
+    return SessionClaims(row.session_id, row.purpose, row.scope, row.run_id, "attested", row.expires_at)
 
 
 def _attested(principal: Principal) -> bool:

@@ -13,7 +13,6 @@ from gateway.errors import GatewayError
 from gateway.identity.issuers import Issuer, SubjectRule
 
 MAX_DEPTH: Final = 8
-MAX_SUBJECT: Final = 512
 _STATUS: Final = {
     "AccessDenied": 403,
     "ExpiredTokenException": 400,
@@ -68,7 +67,7 @@ def check_type(issuer: Issuer, header: Mapping[str, Any]) -> None:
     if stated is None:
         return
     if not isinstance(stated, str) or stated.upper().removeprefix("APPLICATION/") not in _TYPES[issuer.kind]:
-        raise TokenRefused("InvalidIdentityToken", "identity.type", "The token is of another type")
+        raise TokenRefused("InvalidIdentityToken", "identity.type", "The token is of another type", issuer=issuer)
 
 
 def _rejected(rule: str, message: str) -> TokenRefused:

@@ -2,12 +2,12 @@
 
 import typer
 
-from gateway.cli import attest, dev, doctor, ledger, maintain, policy, run_demo, serve
+from gateway.cli import attest, dev, ledger, maintain, policy, run_demo, serve
 
 
 def register(app: typer.Typer) -> None:
-    """Add `dev`, `serve`, `demo`, `doctor`, `fsck`, `rebuild`, `backup`, `restore`, `policy …`,
+    """Add `dev`, `serve`, `demo`, `fsck`, `rebuild`, `backup`, `restore`, `policy …`,
     `ledger verify|verify-receipt` and `attest …` to `app`.
     """
-    for part in (dev, serve, run_demo, doctor, maintain, policy, ledger, attest):
+    for part in (dev, serve, run_demo, maintain, policy, ledger, attest):
         part.register(app)

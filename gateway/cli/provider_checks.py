@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from gateway.cli.checks import Finding, State
+from demesne.doctor.findings import Finding, State
 
 WHAT = "key provider"
 CREDENTIALS = ("DEMESNE_KEY_CREDENTIAL_RAW", "DEMESNE_KEY_CREDENTIAL_VIEW")

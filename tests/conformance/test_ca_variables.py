@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from gateway.cli.trust import READERS
+from demesne.doctor.trust import READERS
 
 VARIABLES = {name for reader in READERS for name in reader.variables}
 BIN = Path(sys.executable).parent

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.checks import State
+from demesne.doctor.findings import State
 from gateway.cli.provider_checks import key_provider
 
 TRANSIT = "vault+https://bao.example:8200/transit?location=de"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.cli.checks import Finding, State
+from demesne.doctor.findings import Finding, State
 
 TIMEOUT = 3.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.cli.checks import Finding, State
-from gateway.cli.trust import READERS, handshake, trust
+from demesne.doctor.findings import Finding, State
+from demesne.doctor.trust import READERS, handshake, trust
 
 ENDPOINT = "https://gateway.example.org:9000"
 

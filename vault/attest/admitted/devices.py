@@ -16,11 +16,11 @@ from vault.attest.certificates import load_certificate
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.nvidia.evidence import parse_evidence
 from vault.attest.nvidia.report import DeviceReport, parse_device_report
-from vault.attest.nvidia.verify import verify_nvidia
+from vault.attest.nvidia.verify import check_golden, check_revoked, verify_nvidia
 from vault.attest.ocsp import is_about
 from vault.attest.trust.collateral import Answer, RevocationList
 from vault.attest.trust.directory import DeviceFile
-from vault.attest.trust.manifests import Manifest
+from vault.attest.trust.manifests import DRIVER, FIRMWARE, Manifest
 from vault.attest.trust.platforms import DeviceRules
 from vault.attest.trust.watched import Loaded, State
 
@@ -41,18 +41,23 @@ class DeviceVerifier:
         raw, certificates = parse_evidence(evidence)
         report = parse_device_report(raw)
         path = [load_certificate(der) for der in certificates]
-        manifests = self._manifests(report, path, now_ms)
-        golden = _golden(manifests)
         claims = verify_nvidia(
-            raw, certificates, self._roots, replace(self._rules.policy, golden=golden), expected.device_nonce(), now_ms,
+            raw, certificates, self._roots, self._rules.policy, expected.device_nonce(), now_ms,
             self._revocations(path, now_ms),
         )  # fmt: skip
-        # After the checks: what is said of a device that is not genuine would be said to whoever made it up.
+        # Only now is the report believed, which says of what manifests are looked for.
+        manifests = self._manifests(report, path, now_ms)
         missing = _missing(report, manifests)
         if missing and self._rules.needs_manifests:
             raise refuse(Refusal.COLLATERAL, f"no reference manifest of {missing}")
-        named = sorted(manifest.name for manifest in manifests)
-        return replace(claims, platform=dict(claims.platform) | {"manifests": named, "golden_complete": not missing})
+        golden = _golden(manifests)
+        check_golden(report, golden)
+        compared: dict[str, Any] = {
+            "golden_blocks": len(golden),
+            "golden_complete": not missing,
+            "manifests": sorted(manifest.name for manifest in manifests),
+        }
+        return replace(claims, platform=dict(claims.platform) | compared)
 
     def _manifests(self, report: DeviceReport, path: Sequence[x509.Certificate], now_ms: int) -> list[Manifest]:
         chip = _chip(path)
@@ -60,6 +65,7 @@ class DeviceVerifier:
         for loaded in self._files:
             value = loaded.valid(now_ms)
             if isinstance(value, Manifest) and value.root in self._manifest_roots and value.is_of(report, chip):
+                check_revoked(value.path, self._revocations(value.path, now_ms), now_ms)
                 found.append(value)
         return found
 
@@ -92,7 +98,7 @@ def _golden(manifests: Sequence[Manifest]) -> dict[int, frozenset[bytes]]:
 
 def _missing(report: DeviceReport, manifests: Sequence[Manifest]) -> str:
     kinds = {manifest.kind for manifest in manifests}
-    wanted = {"firmware"} if report.is_switch else {"driver", "firmware"}
+    wanted = {FIRMWARE} if report.is_switch else {DRIVER, FIRMWARE}
     return ", ".join(sorted(wanted - kinds))
 
 

@@ -5,6 +5,7 @@ that is what the nonce is for, the first 32 bytes of a binding that the machine'
 Device certificates never end: without revocation lists or OCSP answers nothing takes one back; the claims say so.
 """
 
+import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.ocsp import OCSPResponse
 
 from vault.attest.certificates import check_not_revoked, check_path, load_certificate, load_revocations
@@ -67,12 +69,13 @@ def verify_nvidia(
     report = parse_device_report(raw)
     path = [load_certificate(der) for der in certificates]
     check_path(path, roots, at_time(now_ms))
-    checked = _check_revoked(path, revocations, now_ms)
+    checked = check_revoked(path, revocations, now_ms)
     if policy.needs_revocation and checked < len(path) - 1:
         raise refuse(Refusal.COLLATERAL, "a certificate of the path has no revocation list")
     _check_signature(report, path[0])
     identity = _check_firmware(report, path[0], policy)
-    _check_content(report, policy)
+    check_golden(report, policy.golden)
+    _check_versions(report, policy)
     if report_data is not None and (
         len(report_data) < _NONCE or not hmac.compare_digest(report.nonce, report_data[:_NONCE])
     ):
@@ -95,7 +98,7 @@ def _check_signature(report: DeviceReport, leaf: x509.Certificate) -> None:
         raise refuse(Refusal.SIGNATURE, "device report") from error
 
 
-def _check_revoked(path: Sequence[x509.Certificate], revocations: Sequence[bytes], now_ms: int) -> int:
+def check_revoked(path: Sequence[x509.Certificate], revocations: Sequence[bytes], now_ms: int) -> int:
     """How many certificates of the path a list or OCSP answer of their issuer covers; one of nobody's refuses."""
     covered = set[int]()
     for der in revocations:
@@ -154,13 +157,13 @@ def _check_firmware(report: DeviceReport, leaf: x509.Certificate, policy: Nvidia
     return certified
 
 
-def _check_content(report: DeviceReport, policy: NvidiaPolicy) -> None:
-    for index, admitted in policy.golden.items():
+def check_golden(report: DeviceReport, golden: Mapping[int, Collection[bytes]]) -> None:
+    """`Refused("attest.measurement")` unless each block named has an admitted value."""
+    for index, admitted in golden.items():
         if index == _NVDEC0_BLOCK and report.decoder_off:
             continue
         if report.measurements.get(index) not in admitted:
             raise refuse(Refusal.MEASUREMENT, f"block {index}")
-    _check_versions(report, policy)
 
 
 def _check_versions(report: DeviceReport, policy: NvidiaPolicy) -> None:
@@ -183,9 +186,16 @@ def _dotted(version: str, radix: int) -> tuple[int, ...]:
         return ()
 
 
+def _identity(certificate: x509.Certificate) -> str:
+    """SHA-256 of the key that is this device's alone, burnt into it: the leaf's is its firmware's."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()
+
+
 def _platform(report: DeviceReport, path: Sequence[x509.Certificate], policy: NvidiaPolicy) -> dict[str, Any]:
     return {
         "model": path[1].subject.rfc4514_string()[:120],
+        "device": _identity(path[1]),
         "driver": report.driver,
         "vbios": report.vbios,
         "nonce": report.nonce.hex(),

@@ -1,0 +1,1 @@
+"""XML with one signature over all of it: makers' manifests are published so."""

@@ -136,11 +136,15 @@ def _get(url: str, source: KeySource, deadline: float) -> dict[str, Any]:
             timeout=Timeout(connect=CONNECT_SECONDS, read=deadline),
         )  # fmt: skip
         with cut:
-            return _read(pool, url)
+            document = _read(pool, url)
     except (HTTPError, OSError, ValueError) as error:
-        if cut.happened:
-            raise Unavailable("issuer.slow", f"no whole answer in {deadline:.0f} s") from error
-        raise Unavailable("issuer.unreachable", type(error).__name__) from error
+        raise cut.why() or Unavailable("issuer.unreachable", type(error).__name__) from error
+    except VaultError as error:
+        raise cut.why() or error from error.__cause__
+    # The library takes a connection that ends for the end of what was said on it.
+    if late := cut.why():
+        raise late
+    return document
 
 
 def _read(pool: HTTPSConnectionPool, url: str) -> dict[str, Any]:
@@ -172,19 +176,24 @@ class _Cut:
     second is not silence, in the handshake as little as in the body."""
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()  # a descriptor that was closed meanwhile is somebody else's
-        self.happened = False
+        self._happened = False
 
     def open(self, address: str, port: int, timeout: float | None) -> socket.socket:
         connection = system_open(address, port, timeout)
         self._sockets.append(connection.dup())  # the library wraps and detaches the other
         return connection
 
+    def why(self) -> Unavailable | None:
+        """What to say of a fetch that was cut; None of one that was not."""
+        return Unavailable("issuer.slow", f"no whole answer in {self._seconds:.0f} s") if self._happened else None
+
     def _end(self) -> None:
-        self.happened = True
+        self._happened = True
         with self._lock:
             for connection in self._sockets:
                 with suppress(OSError):

@@ -54,7 +54,8 @@ class IdentitySessions:
             if refusal.issuer is not None:
                 await self._refused(refusal, self._nobody(refusal.issuer.name), refusal.issuer.name, refusal.subject)
             raise
-        row = await self._guard.blocking(self._catalog.principal_named, identity.rule.principal)
+        named = await self._guard.blocking(self._catalog.principals_named, identity.rule.principal)
+        row = named[0] if len(named) == 1 else None  # one name of two principals is nobody's
         caller = self._nobody(identity.issuer.name) if row is None else _principal(row)
         async with self._shares.under_way(caller) if self._shares else nullcontext():
             try:

@@ -166,12 +166,14 @@ class Registry:
     async def create_principal(
         self, principal: Principal, document: dict[str, Any], request_id: str
     ) -> dict[str, Any]:
-        """A static key for one purpose. In production, identities come from the identity provider instead."""
+        """A principal, and a static key for one purpose of it. `purpose` null: no key, an identity provider vouches for
+        it (docs/spec/web-identity.md), which is the only way in production."""
         await self._guard.admit(principal, "administer", request_id=request_id, interface="api")
-        if self._posture != "development":
-            raise Denied("AccessDenied", "Static principals are made in a development posture only",
-                         rule="principal.posture", remedy="use the identity provider's tokens")  # fmt: skip
         fields = _principal_fields(document)
+        if self._posture != "development" and fields["purpose"] is not None:
+            raise Denied("AccessDenied", "Static keys are made in a development posture only",
+                         rule="principal.posture",
+                         remedy="send purpose null, and map an identity provider's subject to the name")  # fmt: skip
         await self._record(
             "principal", principal, name_hash=self._guard.recorder.principal(fields["name"]),
             principal_kind=fields["kind"], roles=fields["roles"], jurisdiction=fields["jurisdiction"],
@@ -181,6 +183,8 @@ class Registry:
             self._catalog.create_principal, fields["name"], fields["kind"], fields["roles"], fields["jurisdiction"],
             fields["purposes"], record,
         )  # fmt: skip
+        if fields["purpose"] is None:
+            return {"principal_id": row.principal_id}
         access_key_id = "DSTA" + secrets.token_hex(8).upper()
         await self._guard.blocking(
             self._catalog.create_credential, access_key_id, row.principal_id, fields["purpose"], record
@@ -253,7 +257,8 @@ def _principal_fields(document: dict[str, Any]) -> dict[str, Any]:
     wanted = {"name", "kind", "roles", "jurisdiction", "purposes", "purpose"}
     if set(document) != wanted:
         raise BadRequest("InvalidArgument", f"a principal has exactly the fields {', '.join(sorted(wanted))}")
-    for field in ("name", "kind", "jurisdiction", "purpose"):
+    keyed = () if document["purpose"] is None else ("purpose",)
+    for field in ("name", "kind", "jurisdiction", *keyed):
         if not isinstance(document[field], str) or not 0 < len(document[field]) <= 200:
             raise BadRequest("InvalidArgument", f"{field}: a string of 1 to 200 characters")
         if not document[field].isprintable():  # half a surrogate pair is not: it has no UTF-8
@@ -265,6 +270,6 @@ def _principal_fields(document: dict[str, Any]) -> dict[str, Any]:
         raise BadRequest("InvalidArgument", f"kind: one of {', '.join(sorted(KINDS))}")
     if not set(document["roles"]) <= ROLES:
         raise BadRequest("InvalidArgument", f"roles: among {', '.join(sorted(ROLES))}")
-    if document["purpose"] not in document["purposes"]:
+    if keyed and document["purpose"] not in document["purposes"]:
         raise BadRequest("InvalidArgument", "purpose: must be one of purposes")
     return document

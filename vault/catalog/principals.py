@@ -46,6 +46,10 @@ class Principals(Section):
     def principal_named(self, name: str) -> PrincipalRow | None:
         return self._find(PRINCIPAL, _BY_NAME, name=name)
 
+    def principals_named(self, name: str) -> list[PrincipalRow]:
+        """All of that name: nothing keeps two principals from having one."""
+        return self._all(PRINCIPAL, _BY_NAME, name=name)
+
     def principals(self) -> list[PrincipalRow]:
         return self._all(PRINCIPAL, _ALL)
 

@@ -251,6 +251,16 @@ def test_no_static_principals_in_production(world: GatewayWorld) -> None:
     assert (error.status, error.rule) == (403, "principal.posture")
 
 
+@pytest.mark.parametrize("posture", ["development", "production"])
+def test_a_principal_that_an_identity_provider_vouches_for_has_no_key(world: GatewayWorld, posture: Any) -> None:
+    world.registry._posture = posture
+    made = world.run(world.registry.create_principal(world.steward, PERSON | {"purpose": None}, "r"))
+    assert set(made) == {"principal_id"}
+    assert world.catalog.principal(made["principal_id"]).name == "eve"
+    assert world.catalog.credentials_of(made["principal_id"]) == []
+    assert len(world.entries("principal")) == 1
+
+
 def test_nobody_but_a_steward_makes_principals(world: GatewayWorld) -> None:
     with world.unchanged():
         assert world.refused(world.registry.create_principal(world.analyst, PERSON, "r")).status == 403

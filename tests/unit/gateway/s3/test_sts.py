@@ -1,4 +1,7 @@
-"""STS on the S3 endpoint: from a token to credentials that read a masked view, and every way in which it says no."""
+"""STS on the S3 endpoint: from a token to credentials that read a masked view, and every way in which it says no.
+
+Answers are parsed by botocore's own parser; the road behind them is the whole one: signature, doctrine, ledger, views.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +10,18 @@ from typing import Any
 import pytest
 
 from tests.fakes.gateway_world import CSV, MASKED
-from tests.fakes.identity_provider import IdentityProvider
-from tests.fakes.sts_world import StsWorld
+from tests.fakes.identity_provider import AUDIENCE, IdentityProvider
+from tests.fakes.ledger import ledger_down
+from tests.fakes.s3_client import WireRequest, call, signed
+from tests.fakes.sts_world import HOST, ROLE, Asked, StsWorld
+from vault.attest.identities import value_digest
+
+TRAINING = "arn:demesne:iam::main:purpose/claims-risk-model"
+BOTH = [
+    {"subject": "ci", "principal": "analyst", "purposes": ["analytics"]},
+    {"subject": "train", "principal": "trainer", "purposes": ["claims-risk-model"]},
+    {"subject": "ghost", "principal": "nobody-of-that-name", "purposes": ["analytics"]},
+]
 
 
 @pytest.fixture
@@ -21,7 +34,7 @@ def world(tmp_path: Path) -> Iterator[StsWorld]:
 @pytest.fixture
 def provider(world: StsWorld) -> IdentityProvider:
     made = IdentityProvider()
-    world.trusts(made.issuer())
+    world.trusts(made.issuer(subjects=BOTH))
     return made
 
 
@@ -29,10 +42,395 @@ def token(world: StsWorld, provider: IdentityProvider, **claims: Any) -> str:
     return provider.token(provider.claims(world.now, **claims))
 
 
-def test_a_token_becomes_credentials_that_read_the_masked_view(world: StsWorld, provider: IdentityProvider) -> None:
+def sessions(world: StsWorld) -> int:
+    (count,) = world.rows("select count(*) from session")[0]
+    return int(count)
+
+
+# --- what is issued
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_token_becomes_credentials_that_read_the_masked_view(
+    world: StsWorld, provider: IdentityProvider, method: str
+) -> None:
     world.build(world.put("a.csv", CSV))
-    answer = world.assume(token(world, provider))
+    answer = world.assume(token(world, provider), method=method)
     assert answer.status == 200, answer.response.body
-    assert answer.parsed["SubjectFromWebIdentityToken"] == "ci"
     read = world.get(answer.credentials, "claims/a.csv")
     assert (read.status, read.body) == (200, MASKED), read.body
+
+
+def test_the_answer_as_botocore_reads_it(world: StsWorld, provider: IdentityProvider) -> None:
+    parsed = world.assume(token(world, provider)).parsed
+    credentials = parsed["Credentials"]
+    session_id = credentials["AccessKeyId"].removeprefix("DSES").lower()
+    assert set(credentials) == {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}
+    assert credentials["Expiration"].timestamp() == world.now + 3600
+    assert parsed["SubjectFromWebIdentityToken"] == "ci"
+    assert (parsed["Audience"], parsed["Provider"]) == (AUDIENCE, provider.iss)
+    assert parsed["AssumedRoleUser"] == {
+        "AssumedRoleId": f"{session_id}:job-1", "Arn": "arn:demesne:sts::main:assumed-role/analytics/job-1",
+    }  # fmt: skip
+    assert parsed["ResponseMetadata"]["RequestId"]
+    assert "Error" not in parsed
+
+
+def test_a_session_is_one_row_and_one_record_without_personal_data(world: StsWorld, provider: IdentityProvider) -> None:
+    since = len(world.ledger.entries)
+    world.assume(token(world, provider, email="ada@example.com", name="Ada"))
+    (row,) = world.rows("select kind, tier, purpose, scope, claims, attestation_seal from session")
+    assert (row[0], row[1], row[2], row[3]) == ("identity", "none", "analytics", "[]")
+    assert "ada" not in row[4].lower()
+    assert len(row[5]) == 32
+    (entry,) = world.ledger.entries[since:]
+    assert (entry["type"], entry["evidence"], entry["issuer"], entry["tier"]) == ("session", "oidc", "ci", "none")
+    assert entry["principal"] == world.guard.recorder.principal(world.analyst.principal_id)
+    assert not {"ci", "ada@example.com", "job-1"} & {str(value) for name, value in entry.items() if name != "issuer"}
+
+
+def test_renewing_goes_on_in_one_run(world: StsWorld, provider: IdentityProvider) -> None:
+    """A job that renews must not shed what its last session read; another subject is another run."""
+    first = world.assume(token(world, provider), RoleSessionName="botocore-session-1")
+    again = world.assume(token(world, provider), RoleSessionName="botocore-session-2")
+    assert first.credentials["AccessKeyId"] != again.credentials["AccessKeyId"]
+    runs = {row[0] for row in world.rows("select run_id from session")}
+    assert len(runs) == 1
+
+
+def test_credentials_end_when_they_say_so(world: StsWorld, provider: IdentityProvider) -> None:
+    world.build(world.put("a.csv", CSV))
+    credentials = world.assume(token(world, provider), DurationSeconds="900").credentials
+    assert credentials["Expiration"].timestamp() == world.now + 900
+    world.clock.advance(899_000)
+    world.open_zone()  # observed again, as every minute
+    assert world.get(credentials, "claims/a.csv").status == 200
+    world.clock.advance(1_000)
+    assert world.get(credentials, "claims/a.csv").code == "ExpiredToken"
+    assert world.get(world.assume(token(world, provider)).credentials, "claims/a.csv").body == MASKED
+
+
+# --- identity is not attestation
+
+
+LIES: list[dict[str, Any]] = [
+    {},
+    {"kind": "snp", "hardware": True, "synthetic_only": False, "tier": "affirming", "tee": "sev-snp"},
+    {"session": {"kind": "attested", "tier": "affirming"}, "scope": ["claims"], "measurement": "00" * 48},
+    {"x-ms-isolation-tee": {"x-ms-attestation-type": "sevsnpvm"}, "eat_nonce": "ab" * 32},
+    {"roles": ["steward"], "principal": "steward", "purpose": "stewardship", "purposes": ["stewardship"]},
+]
+
+
+@pytest.mark.parametrize("lie", range(len(LIES)))
+def test_raw_is_refused_whatever_a_token_claims(world: StsWorld, provider: IdentityProvider, lie: int) -> None:
+    world.build(world.put("a.csv", CSV))
+    masked = world.assume(token(world, provider, **LIES[lie])).credentials
+    assert world.get(masked, "claims/a.csv").body == MASKED
+    training = world.assume(token(world, provider, sub="train", **LIES[lie]), RoleArn=TRAINING).credentials
+    opened = world.raw_opened()
+    refused = world.get(training, "claims/a.csv")
+    assert (refused.status, refused.code) == (403, "AccessDenied")
+    assert "attestation.required" in refused.body.decode()
+    assert b"Lovelace" not in refused.body
+    raw = world.request(masked, "GET", "/claims/a.csv", headers=[("x-demesne-view", "raw")])
+    assert b"Lovelace" not in raw.body
+    assert world.raw_opened() == opened
+
+
+def test_a_row_that_was_edited_to_look_attested_opens_nothing_raw(world: StsWorld, provider: IdentityProvider) -> None:
+    """Whoever can write the catalog: kind, tier and claims say hardware. The sealed token still says identity."""
+    world.build(world.put("a.csv", CSV))
+    training = world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).credentials
+    world.sql(
+        "update session set kind = 'attested', tier = 'affirming', scope = '[\"claims\"]', claims = ?",
+        '{"kind":"snp","hardware":true,"synthetic_only":false,"tee":"sev-snp","measurement":"00"}',
+    )
+    world.clock.advance(6_000)
+    opened = world.raw_opened()
+    refused = world.get(training, "claims/a.csv")
+    assert (refused.status, b"Lovelace" in refused.body, world.raw_opened()) == (403, False, opened)
+
+
+def test_a_write_for_training_needs_an_attested_session(world: StsWorld, provider: IdentityProvider) -> None:
+    training = world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).credentials
+    with world.unchanged("session"):
+        answer = world.request(training, "PUT", "/claims/model.bin", body=b"weights")
+    assert (answer.status, answer.code) == (403, "AccessDenied")
+
+
+def test_a_name_that_two_principals_have_is_nobodys(world: StsWorld, provider: IdentityProvider) -> None:
+    """A steward could otherwise make a second `analyst` with other roles and wait for the next token."""
+    world.person("analyst", "analytics", "steward")
+    answer = world.assume(token(world, provider))
+    assert (answer.code, sessions(world)) == ("AccessDenied", 0)
+
+
+# --- what is refused, and what becomes of it
+
+
+def refused(world: StsWorld, answer: Asked, code: str, rule: str, *, recorded: bool) -> None:
+    assert (answer.code, sessions(world)) == (code, 0), answer.parsed
+    assert rule in answer.message
+    assert ("Credentials" in answer.parsed) is False
+    entries = world.entries("session")
+    assert len(entries) == (1 if recorded else 0)
+    assert len(world.unauthenticated) == (0 if recorded else 1)
+    if recorded:
+        assert (entries[0]["allow"], entries[0]["codes"], entries[0]["issuer"]) == (False, [rule], "ci")
+
+
+ISSUERS_WORD = [
+    ({"exp": 1_000}, {}, "ExpiredTokenException", "identity.expired"),
+    ({"nbf": 9_000_000_000}, {}, "IDPRejectedClaim", "identity.not-yet"),
+    ({"aud": "other"}, {}, "InvalidIdentityToken", "identity.audience"),
+    ({"sub": "stranger"}, {}, "AccessDenied", "identity.mapping"),
+    ({"sub": None}, {}, "IDPRejectedClaim", "identity.subject"),
+    ({"sub": "ghost"}, {}, "AccessDenied", "identity.purpose"),
+    ({}, {"RoleArn": TRAINING}, "AccessDenied", "identity.purpose"),
+    ({}, {"RoleArn": ROLE.replace("analytics", "stewardship")}, "AccessDenied", "identity.purpose"),
+    ({}, {"RoleArn": ROLE.replace("main", "other")}, "AccessDenied", "identity.purpose"),
+    ({}, {"RoleArn": ROLE + "/"}, "AccessDenied", "identity.purpose"),
+    ({}, {"RoleArn": ROLE + " "}, "AccessDenied", "identity.purpose"),
+    ({}, {"DurationSeconds": "3601"}, "ValidationError", "identity.duration"),
+]
+
+
+@pytest.mark.parametrize(("claims", "parameters", "code", "rule"), ISSUERS_WORD, ids=lambda one: str(one)[:40])
+def test_a_refusal_of_an_issuers_own_token_is_one_record(
+    world: StsWorld,
+    provider: IdentityProvider,
+    claims: dict[str, Any],
+    parameters: dict[str, Any],
+    code: str,
+    rule: str,
+) -> None:
+    refused(world, world.assume(token(world, provider, **claims), **parameters), code, rule, recorded=True)
+
+
+def test_garbage_is_counted_and_never_recorded(world: StsWorld, provider: IdentityProvider) -> None:
+    honest = token(world, provider)
+    refused(world, world.assume(honest[:-4] + "AAAA"), "InvalidIdentityToken", "identity.signature", recorded=False)
+    stranger = IdentityProvider("https://elsewhere.example", generation=1)
+    for bad in ("....", "not.a.token", "x" * 20_000, stranger.token(stranger.claims(world.now))):
+        assert world.assume(bad).code == "InvalidIdentityToken"
+    assert world.entries("session") == []
+    assert len(world.unauthenticated) == 5
+    assert set(world.unauthenticated) == {"sts.identity.signature", "sts.identity.malformed", "sts.identity.issuer"}
+
+
+def test_strangers_of_a_public_issuer_cannot_fill_the_ledger(tmp_path: Path) -> None:
+    """Anybody with an account there has its signature. Who is mapped goes on undisturbed."""
+    world = StsWorld(tmp_path, refusals=5)
+    provider = IdentityProvider()
+    world.trusts(provider.issuer(subjects=BOTH))
+    codes = [world.assume(token(world, provider, sub=f"stranger-{number}")).code for number in range(20)]
+    assert codes == ["AccessDenied"] * 5 + ["SlowDown"] * 15
+    assert len(world.entries("session")) == 5
+    assert world.limit.take() == {"issuer/ci": 15}
+    assert world.assume(token(world, provider)).status == 200
+    world.close()
+
+
+def test_a_mapped_identity_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    world = StsWorld(tmp_path, refusals=3)
+    provider = IdentityProvider()
+    world.trusts(provider.issuer(subjects=BOTH))
+    codes = [world.assume(token(world, provider), RoleArn=TRAINING).code for _ in range(6)]
+    assert codes == ["AccessDenied"] * 3 + ["SlowDown"] * 3
+    assert world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).status == 200
+    world.close()
+
+
+def test_without_a_ledger_nothing_is_issued_and_nothing_is_said(world: StsWorld, provider: IdentityProvider) -> None:
+    world.ledger.fault = ledger_down
+    for claims in ({}, {"sub": "stranger"}):
+        answer = world.assume(token(world, provider, **claims))
+        assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+        assert answer.response.headers["retry-after"]
+    assert sessions(world) == 0
+
+
+def test_nobody_is_trusted_without_a_file_or_after_its_end(world: StsWorld, provider: IdentityProvider) -> None:
+    world.trusts(provider.issuer(), expires="2026-09-21T00:00:00Z")
+    assert world.assume(token(world, provider)).code == "InvalidIdentityToken"
+    world.trusts(provider.issuer())
+    assert world.assume(token(world, provider)).status == 200
+    world.trusts()
+    assert world.assume(token(world, provider)).code == "InvalidIdentityToken"
+
+
+# --- revocation
+
+
+def test_a_revoked_session_reads_nothing_more(world: StsWorld, provider: IdentityProvider) -> None:
+    world.build(world.put("a.csv", CSV))
+    credentials = world.assume(token(world, provider)).credentials
+    assert world.get(credentials, "claims/a.csv").status == 200
+    session_id = credentials["AccessKeyId"].removeprefix("DSES").lower()
+    world.run(world.sessions.revoke(world.steward, session_id))
+    for path in ("claims/a.csv", "claims?list-type=2", ""):
+        read = world.get(credentials, path)
+        assert (read.status, MASKED in read.body) == (403, False), path
+        assert "session.revoked" in read.body.decode()
+
+
+def test_a_revoked_principal_is_out_and_gets_no_new_session(world: StsWorld, provider: IdentityProvider) -> None:
+    world.build(world.put("a.csv", CSV))
+    credentials = world.assume(token(world, provider)).credentials
+    other = world.assume(token(world, provider, sub="train"), RoleArn=TRAINING)
+    assert other.status == 200
+    world.catalog.add_revocation(
+        "subject", value_digest(world.analyst.principal_id), reason="left", by_principal=world.steward.principal_id
+    )
+    world.clock.advance(6_000)
+    assert "session.revoked" in world.get(credentials, "claims/a.csv").body.decode()
+    answer = world.assume(token(world, provider))
+    assert (answer.code, "identity.revoked" in answer.message) == ("AccessDenied", True)
+    assert "session.revoked" not in world.get(other.credentials, "claims/a.csv").body.decode()
+    assert world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).status == 200
+
+
+# --- the request
+
+
+PARAMETERS: list[tuple[dict[str, Any], str]] = [
+    ({"Action": None}, "MissingAction"),
+    ({"Action": "GetCallerIdentity"}, "InvalidAction"),
+    ({"Action": "AssumeRole"}, "InvalidAction"),
+    ({"Version": None}, "InvalidAction"),
+    ({"Version": "2006-03-01"}, "InvalidAction"),
+    ({"RoleArn": None}, "ValidationError"),
+    ({"RoleArn": "short"}, "ValidationError"),
+    ({"RoleArn": "x" * 2049}, "ValidationError"),
+    ({"RoleArn": "arn:demesne:iam::main:purpose/\x07analytics"}, "ValidationError"),
+    ({"RoleSessionName": None}, "ValidationError"),
+    ({"RoleSessionName": "a"}, "ValidationError"),
+    ({"RoleSessionName": "a" * 65}, "ValidationError"),
+    ({"RoleSessionName": "a b"}, "ValidationError"),
+    ({"RoleSessionName": "<script>"}, "ValidationError"),
+    ({"RoleSessionName": "jöb"}, "ValidationError"),
+    ({"WebIdentityToken": None}, "ValidationError"),
+    ({"WebIdentityToken": "abc"}, "ValidationError"),
+    ({"WebIdentityToken": "x" * 20_001}, "ValidationError"),
+    ({"DurationSeconds": "899"}, "ValidationError"),
+    ({"DurationSeconds": "43201"}, "ValidationError"),
+    ({"DurationSeconds": ""}, "ValidationError"),
+    ({"DurationSeconds": "1e3"}, "ValidationError"),
+    ({"DurationSeconds": "-3600"}, "ValidationError"),
+    ({"DurationSeconds": "９００"}, "ValidationError"),
+    ({"Policy": "{}"}, "MalformedPolicyDocument"),
+    ({"Policy": ""}, "MalformedPolicyDocument"),
+    ({"PolicyArns.member.1.arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}, "MalformedPolicyDocument"),
+    ({"PolicyArns": ""}, "MalformedPolicyDocument"),
+    ({"ProviderId": "graph.facebook.com"}, "ValidationError"),
+    ({"MinimumSessionTokenSize": "4096"}, "ValidationError"),
+    ({"Tags.member.1.Key": "a"}, "ValidationError"),
+    ({"x": "1"}, "ValidationError"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "code"), PARAMETERS, ids=lambda one: str(one)[:50])
+def test_every_parameter(world: StsWorld, provider: IdentityProvider, parameters: dict[str, Any], code: str) -> None:
+    answer = world.assume(token(world, provider), **parameters)
+    assert (answer.code, answer.parsed["Error"]["Type"], sessions(world)) == (code, "Sender", 0)
+    assert 400 <= answer.status < 500
+    assert world.ledger.entries[-1]["type"] != "session"
+
+
+def test_a_parameter_twice_is_refused(world: StsWorld, provider: IdentityProvider) -> None:
+    """In the form, and once in the query and once in the form: which one would count?"""
+    pairs = [
+        ("Action", "AssumeRoleWithWebIdentity"), ("Version", "2011-06-15"), ("RoleArn", ROLE),
+        ("RoleSessionName", "job"), ("WebIdentityToken", token(world, provider)),
+    ]  # fmt: skip
+    assert world.send("POST", [*pairs, ("RoleArn", TRAINING)]).code == "ValidationError"
+    both = WireRequest(
+        "POST", b"/", b"Action=AssumeRoleWithWebIdentity&Version=2011-06-15", [(b"host", HOST.encode())],
+        b"Action=AssumeRoleWithWebIdentity",
+    )  # fmt: skip
+    assert world.asked(both).code == "ValidationError"
+    assert sessions(world) == 0
+
+
+def test_minio_py_posts_a_query(world: StsWorld, provider: IdentityProvider) -> None:
+    from urllib.parse import urlencode
+
+    query = urlencode({
+        "Version": "2011-06-15", "Action": "AssumeRoleWithWebIdentity", "WebIdentityToken": token(world, provider),
+        "RoleArn": ROLE, "RoleSessionName": "17000000000",
+    }).encode()  # fmt: skip
+    request = WireRequest("POST", b"/", query, [(b"host", HOST.encode()), (b"content-length", b"0")])
+    assert world.asked(request).status == 200
+
+
+def test_a_form_without_end_is_not_read_to_it(world: StsWorld) -> None:
+    pairs = [("Action", "AssumeRoleWithWebIdentity"), ("WebIdentityToken", "x" * (70 << 10))]
+    answer = world.send("POST", pairs)
+    assert (answer.status, answer.code) == (413, "RequestEntityTooLarge")
+
+
+def test_what_is_not_utf_8(world: StsWorld) -> None:
+    head = [(b"host", HOST.encode()), (b"content-type", b"application/x-www-form-urlencoded")]
+    for body in (b"Action=%ff", b"Action=%zz", b"\xff=\xff"):
+        answer = world.asked(WireRequest("POST", b"/", b"", [*head, (b"content-length", b"%d" % len(body))], body))
+        assert answer.status == 400
+        assert answer.code in {"ValidationError", "MissingAction"}
+
+
+def test_tokens_and_keys_travel_over_tls_only(world: StsWorld, provider: IdentityProvider) -> None:
+    """From elsewhere than this machine over plain HTTP, nothing is even looked at."""
+    pairs = [
+        ("Action", "AssumeRoleWithWebIdentity"), ("Version", "2011-06-15"), ("RoleArn", ROLE),
+        ("RoleSessionName", "job"), ("WebIdentityToken", token(world, provider)),
+    ]  # fmt: skip
+    answer = world.send("POST", pairs, client="192.0.2.7")
+    assert (answer.code, "identity.plain-http" in answer.message) == ("AccessDenied", True)
+    assert world.send("POST", pairs).status == 200
+
+
+def test_answers_are_not_to_be_kept(world: StsWorld, provider: IdentityProvider) -> None:
+    assert world.assume(token(world, provider)).response.headers["cache-control"] == "no-store"
+
+
+def test_a_subject_cannot_write_the_answer(world: StsWorld) -> None:
+    """A subject of an issuer of its own choosing: markup stays text."""
+    provider = IdentityProvider()
+    sub = "a</SubjectFromWebIdentityToken><x>&amp;\"'"
+    world.trusts(provider.issuer(subjects=[{"subject": sub, "principal": "analyst", "purposes": ["analytics"]}]))
+    assert world.assume(token(world, provider, sub=sub)).parsed["SubjectFromWebIdentityToken"] == sub
+
+
+# --- what stays S3's
+
+
+def test_s3_goes_on_as_before(world: StsWorld, provider: IdentityProvider) -> None:
+    credentials = world.assume(token(world, provider)).credentials
+    listed = world.get(credentials, "")
+    assert (listed.status, b"<Name>claims</Name>" in listed.body) == (200, True)
+    form = [(b"host", HOST.encode()), (b"content-type", b"application/x-www-form-urlencoded")]
+    for path, host in ((b"/claims", HOST), (b"/claims/a", HOST), (b"/", f"claims.{HOST}")):
+        headers = [(b"host", host.encode()), form[1], (b"content-length", b"8")]
+        answer = world.run(call(world.app, WireRequest("POST", path, b"", headers, b"Action=x")))
+        assert b"sts.amazonaws.com" not in answer.body
+        assert answer.status in {400, 403}
+    signed_list = signed(
+        "GET", "/?prefix=c", key=credentials["AccessKeyId"], secret=credentials["SecretAccessKey"],
+        token=credentials["SessionToken"], region="de", host=HOST,
+    )  # fmt: skip
+    assert world.run(call(world.app, signed_list)).status == 200
+
+
+def test_other_calls_of_sts_hear_that_there_are_none(world: StsWorld) -> None:
+    """`aws sts get-caller-identity` against this endpoint is signed, and is answered in STS's form."""
+    answer = world.send("POST", [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")])
+    assert (answer.status, answer.code) == (400, "InvalidAction")
+    assert answer.response.body.startswith(b'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">')
+
+
+def test_credentials_of_one_session_do_not_open_another(world: StsWorld, provider: IdentityProvider) -> None:
+    one = world.assume(token(world, provider)).credentials
+    two = world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).credentials
+    mixed = one | {"SessionToken": two["SessionToken"]}
+    assert world.get(mixed, "").code == "InvalidToken"
+    assert world.get(one | {"SecretAccessKey": two["SecretAccessKey"]}, "").code == "SignatureDoesNotMatch"

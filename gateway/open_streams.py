@@ -79,7 +79,7 @@ class OpenStreams:
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 - the outermost handler: the next look is for what this one missed
-                log.error("look at open streams failed", kind=type(error).__name__)
+                log.exception("look at open streams failed", kind=type(error).__name__)
 
     async def look(self) -> None:
         """Once at everything that is open."""

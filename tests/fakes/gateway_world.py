@@ -309,13 +309,17 @@ class GatewayWorld:
         )  # fmt: skip
 
     def attested(
-        self, principal: Principal | None = None, *, scope: tuple[str, ...] = ("claims",), run: str = ""
-    ) -> Principal:
-        """The trainer in a session that the broker really attested."""
+        self, principal: Principal | None = None, *, scope: tuple[str, ...] = ("claims",), run: str = "",
+        source: str = "", bind_key: bool = False,
+    ) -> Principal:  # fmt: skip
+        """The trainer in a session that the broker really attested: used from `source`, bound to it or to the key."""
         who = principal or self.trainer
         nonce = self.broker.challenge(who.principal_id, who.purpose, list(scope), GATEWAY).nonce
         bound = ExpectedBinding(nonce, GATEWAY, key_thumbprint(self.jwk), who.purpose, tuple(sorted(scope)))
-        made = self.broker.attest(nonce, "sample", sample_evidence(bound), self.jwk, who.principal_id, None)
+        made = self.broker.attest(
+            nonce, "sample", sample_evidence(bound), self.jwk, who.principal_id, None, source=source,
+            bind_key=bind_key,
+        )  # fmt: skip
         run_id = self.catalog.ensure_run(who.principal_id, who.purpose, run, "sample", WINDOW_MS)
         expires = made.expires_at
         self.catalog.insert_session(SessionRow(
@@ -326,7 +330,10 @@ class GatewayWorld:
             bound_source=made.bound_source, bound_key=made.bound_key,
         ))  # fmt: skip
         claims = SessionClaims(made.session_id, who.purpose, tuple(sorted(scope)), run_id, "attested", expires)
-        return replace(who, session=claims, access_key_id=f"DSES{made.session_id.upper()}")
+        return replace(
+            who, session=claims, access_key_id=f"DSES{made.session_id.upper()}", source=source,
+            client_key=made.bound_key,
+        )  # fmt: skip
 
     # --- what
 

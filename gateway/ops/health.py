@@ -7,11 +7,15 @@ from gateway.decide.doctrine import Doctrine
 from gateway.facts import FactsReader
 from vault.errors import VaultError
 
+_MENDED = frozenset({"present", "missing"})  # what is not there was not wanted
 
-def readiness(facts: FactsReader, doctrine: Doctrine, workers: Callable[[], dict[str, str]]) -> Callable[
-    [], tuple[bool, dict[str, Any]]
-]:  # fmt: skip
-    """A function answering (ready, document). A refused bundle shows here while the last good one serves."""
+
+def readiness(
+    facts: FactsReader, doctrine: Doctrine, workers: Callable[[], dict[str, str]],
+    trust: Callable[[], dict[str, str]] = dict,
+) -> Callable[[], tuple[bool, dict[str, Any]]]:  # fmt: skip
+    """A function answering (ready, document). A refused bundle shows here while the last good one serves. `trust`:
+    state of each trust file; one that expired admits no evidence and stops nothing else, so the zone stays ready."""
 
     def answer() -> tuple[bool, dict[str, Any]]:
         try:
@@ -25,6 +29,9 @@ def readiness(facts: FactsReader, doctrine: Doctrine, workers: Callable[[], dict
         }
         answers = workers()
         parts |= {name: {"state": state} for name, state in answers.items()}
+        if files := trust():
+            mended = all(state in _MENDED for state in files.values())
+            parts["trust"] = {"state": "ok" if mended else "degraded", "files": files}
         ready = zone_state == "open" and doctrine.answering and all(state == "ok" for state in answers.values())
         return ready, {"ready": ready, **parts}
 

@@ -1,6 +1,8 @@
 """Prometheus metrics of one worker. Labels are closed sets: no key, name or id ever becomes one."""
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 _KINDS = frozenset({"raw", "open", "writer", "none"})
 
@@ -27,6 +29,24 @@ class Metrics:
             "demesne_session_elsewhere_total", "Requests with a session's credentials from where they do not count",
             ["rule"], registry=self.registry,
         )  # fmt: skip
+
+        self._trust = Gauge(
+            "demesne_trust_file", "State of the trust files: 1 for the state that is", ["file", "state"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._trust_end = Gauge(
+            "demesne_trust_expires_seconds", "When the first of these trust files expires, seconds since 1970",
+            ["file"], registry=self.registry,
+        )  # fmt: skip
+
+    def trusted(self, states: Mapping[str, str], ends_ms: Mapping[str, int]) -> None:
+        """States and expiries of trust files, by the closed set of their names; called before each `render`."""
+        self._trust.clear()
+        self._trust_end.clear()
+        for name, state in states.items():
+            self._trust.labels(name, state).set(1)
+        for name, end in ends_ms.items():
+            self._trust_end.labels(name).set(end // 1000)
 
     def decided(self, action: str, allow: bool) -> None:
         self._decisions.labels(action, "allow" if allow else "deny").inc()

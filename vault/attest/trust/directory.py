@@ -78,6 +78,14 @@ class Material:
         told["collateral"] = next((state.value for state in worst if counts[state]), State.MISSING.value)
         return told
 
+    def ends(self) -> dict[str, int]:
+        """When each named file expires, and the first file of collateral; milliseconds since 1970."""
+        named: tuple[Loaded[Any], ...] = (self.platforms, self.references, self.issuers, self.tpm)
+        told = {loaded.name.removesuffix(".json"): loaded.dated.expires_ms for loaded in named if loaded.dated}
+        folders: tuple[Loaded[Any], ...] = (*self.intel, *self.amd, *self.nvidia)
+        ends = [loaded.dated.expires_ms for loaded in folders if loaded.dated]
+        return told | ({"collateral": min(ends)} if ends else {})
+
 
 class TrustDirectory:
     """Safe from several threads. `development`: whether roots of development are read at all."""

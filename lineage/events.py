@@ -34,7 +34,7 @@ def _event(
         "eventTime": at,
         "producer": facets.PRODUCER,
         "schemaURL": SCHEMA_URL,
-        "run": {"runId": str(uuid.UUID(hex=run.run_id)), "facets": {}},
+        "run": {"runId": str(uuid.UUID(hex=run.run_id)), "facets": _said(run)},
         "job": {
             "namespace": f"demesne://{zone}",
             "name": run.name or f"{run.purpose}/{run.principal}",
@@ -43,6 +43,10 @@ def _event(
         "inputs": [_input(read) for read in inputs],
         "outputs": [_output(made, inputs) for made in outputs],
     }
+
+
+def _said(run: Run) -> dict[str, Any]:
+    return {"demesne_stated": facets.stated(run)} if run.stated else {}
 
 
 def _input(read: Input) -> dict[str, Any]:

@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS input (
   run_id TEXT NOT NULL, version_id TEXT NOT NULL, view TEXT NOT NULL, reads INTEGER NOT NULL, bytes INTEGER NOT NULL,
   columns TEXT NOT NULL, first_at TEXT NOT NULL, last_at TEXT NOT NULL, PRIMARY KEY (run_id, version_id, view));
 CREATE INDEX IF NOT EXISTS input_version ON input (version_id);
+CREATE TABLE IF NOT EXISTS stated (
+  statement_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL, document TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS stated_run ON stated (run_id);
 CREATE TABLE IF NOT EXISTS cursor (name TEXT PRIMARY KEY, position INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS outgoing (position INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL);
 """
@@ -86,6 +89,13 @@ class GraphWriter:
             return False
         self._db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?)", (run_id, name, purpose, principal, at, at))
         return True
+
+    def add_statement(self, statement_id: str, run_id: str, at: str, document: dict[str, Any]) -> bool:
+        """What the job itself says of its run. False when it is known already."""
+        known = self._db.execute(
+            "INSERT OR IGNORE INTO stated VALUES (?, ?, ?, ?)", (statement_id, run_id, at, json.dumps(document))
+        )
+        return known.rowcount == 1
 
     def has_run(self, run_id: str) -> bool:
         return self._db.execute("SELECT 1 FROM run WHERE run_id = ?", (run_id,)).fetchone() is not None

@@ -33,6 +33,10 @@ class Names(Protocol):
 
     def run(self, run_id: str) -> RunName | None: ...
 
+    def statement(self, statement_id: str) -> str | None:
+        """The words of a job about its run: the canonical JSON whose SHA-256 the ledger has."""
+        ...
+
     def columns(self, dataset_id: str, version_id: str, view: str, ranges: Ranges | None) -> Sequence[str]:
         """Columns a read is charged to: `ranges` are half-open offsets in that view, None the whole of it."""
         ...
@@ -45,6 +49,9 @@ class NoNames:
         return None
 
     def run(self, run_id: str) -> RunName | None:  # noqa: ARG002
+        return None
+
+    def statement(self, statement_id: str) -> str | None:  # noqa: ARG002
         return None
 
     def columns(self, dataset_id: str, version_id: str, view: str, ranges: Ranges | None) -> Sequence[str]:  # noqa: ARG002

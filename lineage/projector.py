@@ -4,6 +4,8 @@ An allowed read opens as a read of the whole object; its outcome narrows it to w
 in order; one step of them, the cursor and the events it gives are one transaction.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +57,8 @@ class Projector:
                 self._outcome(entry, changes)
             case "commit":
                 self._commit(index, entry, changes)
+            case "run-statement":
+                self._statement(entry, changes)
 
     def _intent(self, entry: Mapping[str, Any], changes: "_Changes") -> None:
         if not entry["decision"]["allow"] or entry["action"] != "read" or entry["view"] in _NO_BYTES:
@@ -93,6 +97,17 @@ class Projector:
         self._seen(run_id, "", entry["principal"], entry["at"], changes)
         changes.written.append((run_id, entry["version"]))
 
+    def _statement(self, entry: Mapping[str, Any], changes: "_Changes") -> None:
+        """The job's own words. Words that are not those the ledger has the hash of were changed since: they are left
+        out, and that they are is said."""
+        text = self._names.statement(entry["statement"])
+        said: dict[str, Any] = {"status": "unreadable"}
+        if text is not None and hashlib.sha256(text.encode()).hexdigest() == entry["sha256"]:
+            said = json.loads(text)
+        self._seen(entry["run"], entry["purpose"], entry["principal"], entry["at"], changes)
+        if self._graph.add_statement(entry["statement"], entry["run"], entry["at"], said):
+            changes.stated.append(entry["run"])
+
     def _seen(self, run_id: str, purpose: str, principal: str, at: str, changes: "_Changes") -> None:
         known = None if self._graph.has_run(run_id) else self._names.run(run_id)
         name = known.name if known else ""
@@ -108,6 +123,8 @@ class Projector:
             if run_id not in writers:
                 inputs = [i for i in questions.inputs(run_id) if (i.object.version_id, i.view) in grown]
                 found.append(events.running(self._zone, questions.run(run_id), inputs))
+        silent = [run_id for run_id in dict.fromkeys(changes.stated) if run_id not in writers | changes.grown.keys()]
+        found += [events.running(self._zone, questions.run(run_id), []) for run_id in silent]  # the others' carry it
         for run_id, version_id in changes.written:
             made = questions.object(version_id)
             if made is not None:
@@ -122,3 +139,4 @@ class _Changes:
         self.started: list[str] = []
         self.grown: dict[str, set[tuple[str, str]]] = {}
         self.written: list[tuple[str, str]] = []
+        self.stated: list[str] = []

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections import deque
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class Run:
     principal: str
     first_at: str
     last_at: str
+    stated: tuple[dict[str, Any], ...] = ()
+    """What the job itself said of it, oldest first: {"statement_id", "at", "status", "name", "parents", …}. Nothing of
+    it was observed, and nothing is concluded from it."""
 
     @property
     def title(self) -> str:
@@ -82,7 +85,10 @@ class Questions:
         row = self._db.execute("SELECT * FROM run WHERE run_id = ?", (run_id,)).fetchone()
         if row is None:
             raise NotFound("run", run_id)
-        return Run(*(row[name] for name in ("run_id", "name", "purpose", "principal", "first_at", "last_at")))
+        found = Run(*(row[name] for name in ("run_id", "name", "purpose", "principal", "first_at", "last_at")))
+        said = self._db.execute("SELECT * FROM stated WHERE run_id = ? ORDER BY rowid", (run_id,)).fetchall()
+        words = ({"statement_id": s["statement_id"], "at": s["at"]} | json.loads(s["document"]) for s in said)
+        return replace(found, stated=tuple(words)) if said else found
 
     def object(self, version_id: str) -> Object | None:
         row = self._db.execute("SELECT * FROM version WHERE version_id = ?", (version_id,)).fetchone()

@@ -65,6 +65,8 @@ def _run(questions: Questions, run: Run, shown: set[str]) -> TreeNode:
         node.facts["see"] = "above"
         return node
     shown.add(run.run_id)
+    if run.stated:
+        node.facts["stated by the job"] = list(run.stated)
     node.facts["reads"] = _reads(questions.inputs(run.run_id))
     for made in questions.outputs(run.run_id):
         facts = {"format": made.format, "bytes": made.bytes, "label": made.label}

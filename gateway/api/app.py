@@ -13,6 +13,7 @@ from gateway.api.caller import problem
 from gateway.api.dependencies import Caller, Limit, RequestId
 from gateway.api.keys import add_key_routes
 from gateway.api.records import AUDITING, Records
+from gateway.api.runs import add_run_routes
 from gateway.api.sessions import add_session_routes, refused_attempt
 from gateway.decide.authoring import explain
 from gateway.directory import Directory
@@ -23,6 +24,7 @@ from gateway.keys import KeyOrders
 from gateway.registry import Registry
 from gateway.revocations import Revocations
 from gateway.sessions import Sessions
+from gateway.statements import Statements
 from lineage.errors import LineageError
 from vault.errors import Refused
 
@@ -40,6 +42,7 @@ class ApiParts:
     metrics: Callable[[], bytes]
     keys: KeyOrders
     revocations: Revocations
+    statements: Statements
 
 
 def create_api(parts: ApiParts) -> FastAPI:
@@ -51,6 +54,7 @@ def create_api(parts: ApiParts) -> FastAPI:
     add_session_routes(app, parts.sessions, parts.revocations)
     _records(app, parts)
     add_key_routes(app, parts.keys)
+    add_run_routes(app, parts.statements)
     return app
 
 

@@ -48,6 +48,10 @@ class CatalogNames:
             principal = ""
         return RunName(row.name, row.purpose, principal)
 
+    def statement(self, statement_id: str) -> str | None:
+        row = self._catalog.statement(statement_id)
+        return None if row is None else row.document
+
     def columns(self, dataset_id: str, version_id: str, view: str, ranges: Ranges | None) -> Sequence[str]:
         """Ranges are charged to the column chunks they overlap, in the rendering that was read."""
         extents = self._described(dataset_id, version_id, view)

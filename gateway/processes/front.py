@@ -51,6 +51,7 @@ from gateway.revocations import Revocations
 from gateway.s3.router import S3App
 from gateway.s3.sts import Sts
 from gateway.sessions import Sessions
+from gateway.statements import Statements
 from gateway.settings import Settings
 from gateway.sockets import listen
 from gateway.writes import Writes
@@ -211,7 +212,7 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
             records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
             directory=directory, readiness=readiness(facts, doctrine, lambda: _answers(settings)),
             metrics=metrics.render, keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
-            revocations=revocations,
+            revocations=revocations, statements=Statements(guard, catalog),
         )
     )  # fmt: skip
     s3_app = S3App(

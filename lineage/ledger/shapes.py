@@ -14,6 +14,7 @@ FLAT_TYPES = frozenset(
         "dataset", "contract", "plan", "view", "session", "reattest", "revocation", "doctrine", "residency",
         "broker-refusal", "declassification", "integrity", "unauthenticated", "principal",
         "key-request", "key-approval", "key-cancel", "key-effect", "erasure", "removal", "limited", "issuer-keys",
+        "run-statement",
     }
 )  # fmt: skip
 ENTRY_TYPES = FLAT_TYPES | {"intent", "outcome", "commit"}

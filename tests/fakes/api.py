@@ -70,6 +70,11 @@ class FakeGateway:
     principals: dict[str, str] = field(default_factory=lambda: dict(PRINCIPALS))
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # (port, method, path), effectful order
     identities: list[str] = field(default_factory=list)  # access key of each S3 request
+    statements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # run id, what the job said
+    proofs: list[dict[str, Any]] = field(default_factory=list)  # bodies of sessions and re-attestations
+    retry_after: str | None = None  # the header of refusals
+    forget_sessions: bool = False  # a re-attestation finds no session of its id
+    refusal: tuple[int, str, dict[str, str]] | None = None  # what every S3 read is answered: status, code, elements
 
     def __enter__(self) -> "FakeGateway":
         self.lock = threading.RLock()
@@ -232,7 +237,10 @@ class _ApiHandler(_Handler):
             "type": "about:blank", "title": refusal.code, "status": refusal.status, "code": refusal.code,
             "detail": refusal.detail, **refusal.facts,
         }  # fmt: skip
-        self.reply(refusal.status, {"Content-Type": "application/problem+json"}, json.dumps(problem).encode())
+        headers = {"Content-Type": "application/problem+json"}
+        if self.server.gateway.retry_after is not None:
+            headers["Retry-After"] = self.server.gateway.retry_after
+        self.reply(refusal.status, headers, json.dumps(problem).encode())
 
     def route(self) -> tuple[int, dict[str, str], bytes]:
         segments = self.raw_path.strip("/").split("/")[1:]
@@ -257,6 +265,9 @@ class _ApiHandler(_Handler):
             case ("DELETE", "sessions", session_id):
                 self.server.gateway.sessions[session_id].revoked = True
                 return 204, {}, b""
+            case ("POST", "runs", run_id, "statements"):
+                self.server.gateway.statements.append((run_id, document))
+                return _json(201, {"statement_id": secrets.token_hex(16), "run_id": run_id})
             case ("GET", "receipts", decision_id):
                 return 200, {"Content-Type": "text/plain"}, f"c2sp.org/tlog-proof@v1\n{decision_id}\n".encode()
             case ("GET", "lineage", "events"):
@@ -312,10 +323,11 @@ class _ApiHandler(_Handler):
         if row is None or row["used"] or row["by"] != self.access_key:
             raise Refusal(403, "attestation.nonce", rule="attestation.nonce", remedy="ask for a new challenge")
         row["used"] = True
+        self.server.gateway.proofs.append(document)
         key = ECKey.import_key(document["key"])
         binding = {
             "v": 1, "nonce": document["nonce"], "gateway": GATEWAY, "key": key.thumbprint(),
-            "purpose": row["purpose"], "scope": row["scope"], "additional": "",
+            "purpose": row["purpose"], "scope": row["scope"], "additional": _digest(document.get("additional", [])),
         }  # fmt: skip
         if document["evidence"]["report_data"] != hashlib.sha512(rfc8785.dumps(binding)).hexdigest():
             raise Refusal(403, "attestation.binding", rule="attestation.binding", decision_id="d" * 32)
@@ -338,7 +350,7 @@ class _ApiHandler(_Handler):
             "session_id": session.session_id, "run_id": hashlib.md5((document.get("run") or "").encode()).hexdigest(),
             "purpose": session.purpose, "fresh_seconds": gateway.fresh_seconds, "expires_at": "2099-01-01T00:00:00Z",
             "notice": document["evidence"]["notice"], "credentials": self._seal(session, key),
-        }  # fmt: skip
+        } | ({"client_certificate": "-----BEGIN CERTIFICATE-----\n"} if document.get("bind") else {})  # fmt: skip
 
     def _seal(self, session: FakeSession, key: ECKey) -> str:
         end = datetime.now(UTC) + timedelta(seconds=self.server.gateway.credential_seconds)
@@ -352,6 +364,8 @@ class _ApiHandler(_Handler):
 
     def _reattest(self, session_id: str, document: dict[str, Any]) -> dict[str, Any]:
         session = self.server.gateway.sessions.get(session_id)
+        if self.server.gateway.forget_sessions:
+            raise Refusal(404, "NoSuchSession", "no session of that id is yours")
         if session is None or session.revoked:
             raise Refusal(403, "session.revoked", rule="session.revoked", remedy="open a new session")
         _, key = self._appraise(document)
@@ -366,13 +380,20 @@ class _S3Handler(_Handler):
     port_name = "s3"
 
     def refuse(self, refusal: Refusal) -> None:
-        body = f"<Error><Code>{refusal.code}</Code><Message>{refusal.detail}</Message></Error>"
-        self.reply(refusal.status, {"Content-Type": "application/xml"}, body.encode())
+        ours = "".join(f"<{name}>{value}</{name}>" for name, value in refusal.facts.items())
+        body = f"<Error><Code>{refusal.code}</Code><Message>{refusal.detail}</Message>{ours}</Error>"
+        headers = {"Content-Type": "application/xml"}
+        if "DecisionId" in refusal.facts:
+            headers |= {"x-demesne-decision": refusal.facts["DecisionId"], "x-demesne-rule": refusal.facts["Rule"]}
+        self.reply(refusal.status, headers, body.encode())
 
     def route(self) -> tuple[int, dict[str, str], bytes]:
         gateway = self.server.gateway
         gateway.identities.append(self.access_key)
         bucket, _, key = unquote(self.raw_path.lstrip("/")).partition("/")
+        if gateway.refusal is not None:
+            status, code, facts = gateway.refusal
+            raise Refusal(status, code, facts["Message"], **{n: v for n, v in facts.items() if n != "Message"})
         if bucket not in gateway.datasets:
             raise Refusal(404, "NoSuchBucket")
         if not key:
@@ -425,6 +446,10 @@ class _S3Handler(_Handler):
             f"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>{''.join(rows)}</ListBucketResult>"
         )
         return 200, {"Content-Type": "application/xml"}, xml.encode()
+
+
+def _digest(additional: list[Any]) -> str:
+    return hashlib.sha256(rfc8785.dumps(additional)).hexdigest() if additional else ""
 
 
 def _json(status: int, document: Any) -> tuple[int, dict[str, str], bytes]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, update
 
-from vault.catalog.mapping import RUN, RUN_IO
-from vault.catalog.rows import RunIoRow, RunRow
+from vault.catalog.mapping import RUN, RUN_IO, RUN_STATEMENT
+from vault.catalog.rows import RunIoRow, RunRow, RunStatementRow
 from vault.catalog.section import Section, new_id, same
-from vault.catalog.tables import run, run_io
+from vault.catalog.tables import run, run_io, run_statement
 from vault.errors import NotFound
 
 _BY_ID = RUN.select.where(same(run, "run_id"))
@@ -27,6 +27,8 @@ _IO = RUN_IO.select.where(same(run_io, "run_id")).order_by(run_io.c.at)
 _INPUTS = RUN_IO.select.where(same(run_io, "run_id", "direction")).order_by(run_io.c.at)
 _ONE_IO = RUN_IO.select.where(same(run_io, "run_id", "direction", "dataset_id", "version_id", "view"))
 _RECENT = RUN.select.where(same(run)).order_by(run.c.last_at.desc()).limit(bindparam("limit"))
+_STATEMENT = RUN_STATEMENT.select.where(same(run_statement, "statement_id"))
+_STATEMENTS = RUN_STATEMENT.select.where(same(run_statement, "run_id")).order_by(run_statement.c.at)
 TOUCH_MS = 60_000
 
 
@@ -100,6 +102,17 @@ class Runs(Section):
     def inputs(self, run_id: str) -> list[RunIoRow]:
         """What the run has read. Not what it wrote: an ingestion's every write would cost more than the one before."""
         return self._all(RUN_IO, _INPUTS, run_id=run_id, direction="in")
+
+    def add_statement(self, row: RunStatementRow, limit: int) -> bool:
+        """Keep a job's words; False, and nothing kept, when the run has `limit` of them already."""
+        with self._database.write() as connection:
+            if len(self._all(RUN_STATEMENT, _STATEMENTS, run_id=row.run_id)) >= limit:
+                return False
+            self._insert(connection, RUN_STATEMENT, row)
+        return True
+
+    def statement(self, statement_id: str) -> RunStatementRow | None:
+        return self._find(RUN_STATEMENT, _STATEMENT, statement_id=statement_id)
 
     def run_label(self, run_id: str) -> RunLabel:
         """Strictest label and narrowest placement over everything the run has read."""

@@ -329,6 +329,15 @@ run_io = Table(
     *seal_columns(),
 )
 
+run_statement = Table(                                    # a job's own words; the ledger has their hash
+    "run_statement", metadata, tenant_column(),
+    Column("statement_id", String(32), primary_key=True),
+    Column("run_id", String(32), nullable=False),
+    Column("document", Text, nullable=False),             # canonical JSON
+    Column("at", BigInteger, nullable=False),
+)
+Index("run_statement_run", run_statement.c.tenant, run_statement.c.run_id)
+
 doctrine_revision = Table(
     "doctrine_revision", metadata, tenant_column(),
     Column("revision", String(64), primary_key=True),

@@ -48,10 +48,11 @@ class session(Reachable):  # noqa: N801 - reads as a function: `async with demes
         region: str | None = None,
         s3_endpoint: str | None = None,
         ca: Path | str | None = None,
+        ready_file: Path | str | None = None,
         notice: TextIO | None = None,
         agent: Place | None = None,
     ) -> None:
-        place = destination(endpoint, credentials, region, s3_endpoint, ca)
+        place = destination(endpoint, credentials, region, s3_endpoint, ca, ready_file)
         self._worker = Worker.of(place, attester, devices, now_utc)
         self._wanted = {"purpose": purpose, "run": run, "bind": bind}
         self._scope = scope

@@ -45,13 +45,14 @@ def session(
     region: str | None = None,
     s3_endpoint: str | None = None,
     ca: Path | str | None = None,
+    ready_file: Path | str | None = None,
     notice: TextIO | None = None,
     agent: Place | None = None,
     clock: Callable[[], datetime] = now_utc,
 ) -> Session:
     """Prove what runs here, and get S3 credentials for `purpose` that renew themselves; use it with `with`.
 
-    endpoint: the zone's API; default from DEMESNE_READY_FILE or DEMESNE_ENDPOINT.
+    endpoint: the zone's API; default from `ready_file`, DEMESNE_READY_FILE or DEMESNE_ENDPOINT.
     scope: names of the datasets to be opened raw; default all this principal may know of (with the
     sample attester: all flagged synthetic). run: name of the lineage run. credentials: the principal's own
     (default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or a function that is asked for them each time.
@@ -60,7 +61,7 @@ def session(
     session's client certificate. reattest=False leaves freshness to the caller. agent: where its endpoint listens.
     Raises Refused with rule and remedy, Unavailable, Malformed, NotConfigured.
     """
-    place = destination(endpoint, credentials, region, s3_endpoint, ca)
+    place = destination(endpoint, credentials, region, s3_endpoint, ca, ready_file)
     with Worker.of(place, attester, devices, clock) as worker:
         zone = worker.do(locate(place.zone))
         names = tuple(scope) if scope is not None else worker.do(known_scope(only_synthetic=worker.only_synthetic))

@@ -39,9 +39,10 @@ def destination(
     region: str | None,
     s3_endpoint: str | None,
     ca: Path | str | None,
+    ready_file: Path | str | None = None,
 ) -> Destination:
     """Raises NotConfigured naming what is missing, Invalid for credentials that are none."""
-    known = _known_settings(endpoint)
+    known = _known_settings(endpoint, ready_file)
     api = (endpoint or known.zone().api_endpoint if known else endpoint or "").rstrip("/")
     found = next((zone for zone in known.zones if zone.api_endpoint == api), None) if known else None
     zone = found or settings.Zone("", "", api)
@@ -56,11 +57,11 @@ def destination(
     return Destination(zone, _caller(credentials), bundle)
 
 
-def _known_settings(endpoint: str | None) -> settings.Settings | None:
+def _known_settings(endpoint: str | None, ready_file: Path | str | None) -> settings.Settings | None:
     try:
-        return settings.read()
+        return settings.read(ready_file)
     except NotConfigured:
-        if endpoint is None:
+        if endpoint is None or ready_file is not None:
             raise
         return None
 

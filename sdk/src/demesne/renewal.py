@@ -46,6 +46,8 @@ class Renewal:
         longest = LONGEST_IN_GRACE if 0 <= lapsed_for < GRACE_SECONDS else LONGEST_RETRY
         longest = min(longest, max(self._fresh_seconds / 3, self._first_retry))
         doubled: float = self._first_retry * 2.0 ** min(self._failures - 1, 16)
+        if lapsed_for < 0:  # no pause may leap over the grace
+            longest = min(longest, LONGEST_IN_GRACE - lapsed_for)
         pause = min(longest, doubled) * (0.5 + 0.5 * self._random())
         asked = min(error.retry_after or 0.0, LONGEST_WAIT)
         return max(pause, asked * (1.0 + 0.5 * self._random()))

@@ -120,6 +120,15 @@ class Session(Reachable):
         return self._agent.failure
 
     @property
+    def fresh_seconds(self) -> int:
+        """How long one attestation lasts at the gateway."""
+        return self._keeper.facts.fresh_seconds
+
+    def ended(self, seconds: float = 0.0) -> bool:
+        """Whether the gateway refused to renew for good, waiting at most so long; `failure` says why."""
+        return self._agent.wait_final(seconds)
+
+    @property
     def inherited(self) -> bool:
         """Whether this process was forked from the one that attested."""
         return os.getpid() != self._pid
@@ -158,6 +167,13 @@ class Session(Reachable):
             return
         self._agent.close()
         self._end(self._keeper.facts)
+        self._key.forget()
+
+    def leave_open(self) -> None:
+        """Stop the agent and let the session run out by itself: for who hands its credentials on and goes."""
+        self._closed = True
+        OVERLAYS.leave(self)
+        self._agent.close()
         self._key.forget()
 
     def __enter__(self) -> Self:

@@ -47,6 +47,9 @@ class CatalogNames:
         names = {INGEST: "ingest", TRAIN: "train-risk", SCORE: "score"}
         return RunName(names[run_id], "p", "trainer") if run_id in names else None
 
+    def statement(self, statement_id: str) -> str | None:
+        return None
+
     def columns(self, dataset_id: str, version_id: str, view: str, ranges: Ranges | None) -> Sequence[str]:
         if version_id not in {PART0, PART1}:
             return ()

@@ -92,12 +92,25 @@ def _grow(
 
 def _named(node: dict[str, Any], name: str) -> str:
     """A node in words: an object by its URI, a run by its name or else by who ran it for what."""
-    kind = str(node.get("kind", "node"))
+    kind, said = str(node.get("kind", "node")), _stated(node.get("stated") or [])
     if kind == "object" and node.get("key"):
         return f"s3://{node.get('dataset', '')}/{node['key']} [{node.get('label') or 'no label'}]"
     if kind == "run" and not node.get("name") and node.get("principal"):
-        return f"run of {node['principal']} for {node.get('purpose', '')}"
-    return f"{kind} {node.get('name') or name}"
+        return f"run of {node['principal']} for {node.get('purpose', '')}{said}"
+    return f"{kind} {node.get('name') or name}{said}"
+
+
+def _stated(statements: list[dict[str, Any]]) -> str:
+    """What the job itself said, all its statements folded, and marked as its words: ` {job says: name x; …}`."""
+    parts = []
+    for fact in ("name", "status"):  # the last word counts
+        parts += [f"{fact} {said}" for said in [s[fact] for s in statements if s.get(fact)][-1:]]
+    for fact in ("parents", "outputs"):
+        listed = dict.fromkeys(str(entry) for s in statements for entry in s.get(fact, ()))
+        parts += [f"{fact} {', '.join(listed)}"] if listed else []
+    models = {str(uri): str(digest) for s in statements for uri, digest in s.get("models", {}).items()}
+    parts += [f"model {uri} sha256 {digest[:16]}…" for uri, digest in models.items()]
+    return f" {{job says: {'; '.join(parts)}}}" if parts else ""
 
 
 def _how(edge: dict[str, Any]) -> str:

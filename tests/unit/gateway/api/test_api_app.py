@@ -19,6 +19,7 @@ from gateway.identity.principal import Principal
 from gateway.identity.sigv4 import Verifier
 from gateway.keys import KeyOrders
 from gateway.ops.health import readiness
+from gateway.statements import Statements
 from lineage.errors import Unavailable as LedgerUnavailable
 from lineage.graph import GraphWriter
 from lineage.ledger.reader import LedgerReader
@@ -57,6 +58,7 @@ class Api:
             guard=world.guard, registry=world.registry, sessions=world.sessions, revocations=world.revocations, records=records,
             directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
             metrics=world.metrics.render, keys=KeyOrders(world.guard, world.catalog, world.broker, tenant="main"),
+            statements=Statements(world.guard, world.catalog),
         ))  # fmt: skip
         verifier = Verifier(self, region="de", service="demesne", clock=time.time)
         self.front = AuthenticatedApi(self.app, verifier, self.refused.append)

@@ -55,3 +55,8 @@ def upgrade() -> None:
         "jwks", _text("tenant", 63), _text("issuer", 255), _text("document"), _time("fetched_at"), _time("tried_at"),
         _time("wanted_at"), _text("record", 64), sa.Column("row_mac", sa.LargeBinary(), nullable=False), _key("issuer"),
     )  # fmt: skip
+    op.create_table(
+        "run_statement", _text("tenant", 63), _text("statement_id", 32), _text("run_id", 32), _text("document"),
+        _time("at"), _key("statement_id"),
+    )  # fmt: skip
+    op.create_index("run_statement_run", "run_statement", ["tenant", "run_id"])

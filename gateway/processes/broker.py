@@ -1,5 +1,6 @@
 """The key broker process: the only one that loads key providers."""
 
+import secrets
 import signal
 import threading
 
@@ -10,12 +11,15 @@ from lineage.errors import LineageError
 from lineage.ledger.client import SyncLedgerClient
 from lineage.ledger.promise import Promise
 from vault.attest.admitted.verifiers import admitted_verifiers
+from vault.attest.tpm.enrolment import EndorsementTrust
 from vault.attest.trust.directory import TrustDirectory
 from vault.broker.checks import ReleasePolicy
 from vault.broker.methods import Role
 from vault.broker.ports import PromiseFacts
 from vault.broker.server import BrokerServer
 from vault.broker.service import Broker, BrokerParts
+from vault.broker.tpm_keys import EnrolledTpmKeys
+from vault.broker.tpm_office import TpmOffice, TpmParts
 from vault.errors import Refused, Unavailable
 from vault.keys.deadline import MANAGING_SECONDS, DeadlineProvider
 from vault.keys.marks import LocalMarks
@@ -42,6 +46,20 @@ def run_broker(settings: Settings) -> int:
             raise Refused("promise", str(error)) from error
         return PromiseFacts(promise.at, promise.index)
 
+    trust = TrustDirectory(settings.trust_path, development=development)
+    tpm_keys = EnrolledTpmKeys(catalog, zone_secrets.derived("tpm-key-seal"), zone=settings.zone)
+    policy = ReleasePolicy(
+        tenant=settings.tenant, zone=settings.zone, posture=settings.posture,
+        freshness_ms=settings.freshness_seconds * 1000,
+    )  # fmt: skip
+    tpm = TpmOffice(
+        TpmParts(
+            policy=policy, catalog=catalog, keys=tpm_keys, trust=lambda now: endorsement_trust(trust, now),
+            secret=zone_secrets.derived("tpm-enrolment"), verify_promise=verify_promise, clock=now_ms,
+            random=secrets.token_bytes,
+        )
+    )  # fmt: skip
+
     def record(entry: dict[str, object]) -> None:
         try:
             ledger.append(entry)
@@ -50,17 +68,12 @@ def run_broker(settings: Settings) -> int:
 
     broker = Broker(
         BrokerParts(
-            policy=ReleasePolicy(
-                tenant=settings.tenant, zone=settings.zone, posture=settings.posture,
-                freshness_ms=settings.freshness_seconds * 1000,
-            ),
+            policy=policy,
             provider_raw=raw, provider_view=view, secrets=zone_secrets, catalog=catalog,
             # Sample evidence is admitted in development only; the doctrine and check 6 say so once more.
-            verifiers=admitted_verifiers(
-                TrustDirectory(settings.trust_path, development=development), development=development
-            ),
+            verifiers=admitted_verifiers(trust, development=development, find_tpm_key=tpm_keys.find),
             verify_promise=verify_promise, ledger_public_key=public_key, record=record, clock=now_ms,
-            marks=LocalMarks(settings.zone_dir / "keys"), destroy_days=settings.destroy_days,
+            marks=LocalMarks(settings.zone_dir / "keys"), tpm=tpm, destroy_days=settings.destroy_days,
         )
     )  # fmt: skip
     stop = threading.Event()
@@ -71,3 +84,9 @@ def run_broker(settings: Settings) -> int:
     with BrokerServer(broker, sockets) as server:
         server.serve_until(stop)
     return 0
+
+
+def endorsement_trust(trust: TrustDirectory, now: int) -> EndorsementTrust:
+    """Whose endorsement certificates count now; nobody's while the file is missing, expired or unreadable."""
+    found = trust.material(now).tpm.valid(now)
+    return EndorsementTrust(found.endorsement_roots, found.endorsement_certificates) if found else EndorsementTrust()

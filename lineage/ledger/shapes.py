@@ -14,7 +14,8 @@ FLAT_TYPES = frozenset(
         "dataset", "contract", "plan", "view", "session", "reattest", "revocation", "doctrine", "residency",
         "broker-refusal", "declassification", "integrity", "unauthenticated", "principal",
         "key-request", "key-approval", "key-cancel", "key-effect", "erasure", "removal", "limited", "issuer-keys",
-        "run-statement",
+        "tpm-key",
+        "run-statement", "ticket",
     }
 )  # fmt: skip
 ENTRY_TYPES = FLAT_TYPES | {"intent", "outcome", "commit"}

@@ -13,10 +13,21 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from vault.broker import kbs_wire, wire
+from vault.broker import kbs_wire, tpm_wire, wire
 from vault.broker.kbs_types import KbsAttested, KbsEvidence
 from vault.broker.protocol import Closed, answer_value, encode_bytes, receive_message, send_message
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
+from vault.broker.types import (
+    Attested,
+    Challenge,
+    GeneratedKey,
+    Grant,
+    Hello,
+    KeyOrderState,
+    ManifestKeys,
+    Promised,
+    TpmChallenge,
+    TpmKeyState,
+)
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Unavailable
 from vault.keys.hierarchy import KeyScope
@@ -25,7 +36,7 @@ from vault.keys.secrets import SecretBytes
 
 ANSWER_SECONDS = 2.0  # above the broker's own 250 ms for its provider: it, not we, should say what is wrong
 _IDLE_CONNECTIONS = 8
-_ONCE = frozenset({"attest", "kbs_attest", "key_approve"})
+_ONCE = frozenset({"attest", "kbs_attest", "key_approve", "tpm_finish"})
 
 
 class BrokerClient:
@@ -144,6 +155,26 @@ class BrokerClient:
     def end_upload(self, scope: KeyScope, subject: str, upload_id: str) -> None:
         arguments = {"scope": wire.scope_out(scope), "subject": subject, "upload_id": upload_id}
         self._call("end_upload", arguments)
+
+    def tpm_begin(self, principal_id: str, request: dict[str, Any]) -> TpmChallenge:
+        return tpm_wire.challenge_in(self._call("tpm_begin", {"principal_id": principal_id, "request": request}))
+
+    def tpm_finish(self, enrolment_id: str, principal_id: str, secret: bytes) -> TpmKeyState:
+        arguments = {"enrolment_id": enrolment_id, "principal_id": principal_id, "secret": encode_bytes(secret)}
+        return tpm_wire.state_in(self._call("tpm_finish", arguments))
+
+    def tpm_approve(self, key_name: str, policy: dict[str, Any], decision: Promised, entry: Promised) -> TpmKeyState:
+        arguments = {
+            "key_name": key_name, "policy": policy, "decision": wire.promised_out(decision),
+            "entry": wire.promised_out(entry),
+        }  # fmt: skip
+        return tpm_wire.state_in(self._call("tpm_approve", arguments))
+
+    def tpm_retire(self, key_name: str, decision: Promised, entry: Promised) -> TpmKeyState:
+        arguments = {
+            "key_name": key_name, "decision": wire.promised_out(decision), "entry": wire.promised_out(entry)
+        }  # fmt: skip
+        return tpm_wire.state_in(self._call("tpm_retire", arguments))
 
     def revoke_session(self, session_id: str) -> None:
         self._call("revoke_session", {"session_id": session_id})

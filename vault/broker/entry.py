@@ -24,16 +24,22 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 @dataclass(frozen=True, slots=True)
-class KeyIntent:
-    """A decision about keys: who was allowed or refused what, on which dataset."""
+class ZoneIntent:
+    """A decision about a zone: who was allowed or refused what."""
 
     entry_id: str
     allow: bool
     tenant: str
     zone: str
     action: str
-    dataset_id: str
     principal_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIntent(ZoneIntent):
+    """A decision about keys: who was allowed or refused what, on which dataset."""
+
+    dataset_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,18 @@ def parse_key_intent(entry: bytes) -> KeyIntent:
         return KeyIntent(**_decided(_intent(entry)))
     except Malformed as error:
         raise Refused("broker.entry", error.reason) from error
+
+
+def parse_zone_intent(entry: bytes) -> ZoneIntent:
+    """`Refused("broker.entry")` unless `entry` is one canonical intent about the zone, and so about no dataset."""
+    try:
+        document = _intent(entry)
+        who = _who(document)
+    except Malformed as error:
+        raise Refused("broker.entry", error.reason) from error
+    if document["dataset_id"] is not None:
+        raise Refused("broker.entry", "dataset_id")
+    return ZoneIntent(**who)
 
 
 def parse_key_entry(entry: bytes, kind: str, fields: frozenset[str]) -> dict[str, Any]:
@@ -88,13 +106,16 @@ def _intent(entry: bytes) -> dict[str, Any]:
 
 
 def _decided(document: dict[str, Any]) -> dict[str, Any]:
+    return _who(document) | {"dataset_id": _hex32(document, "dataset_id")}
+
+
+def _who(document: dict[str, Any]) -> dict[str, Any]:
     return {
         "entry_id": _hex32(document, "id"),
         "allow": document["decision"]["allow"],
         "tenant": _text(document, "tenant"),
         "zone": _text(document, "zone"),
         "action": _text(document, "action"),
-        "dataset_id": _hex32(document, "dataset_id"),
         "principal_hash": _text(document, "principal"),
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from vault.broker import kbs_wire, wire
+from vault.broker import kbs_wire, tpm_wire, wire
 from vault.broker.protocol import decode_bytes, encode_bytes
 from vault.broker.types import KeyBroker, Promised
 from vault.errors import Refused
@@ -137,6 +137,32 @@ def _kbs_key(broker: Any, given: Arguments) -> Any:
     return broker.kbs_key()
 
 
+def _tpm_begin(broker: Any, given: Arguments) -> Any:
+    principal_id, request = wire.fields(given, "principal_id", "request")
+    return tpm_wire.challenge_out(broker.tpm_begin(wire.text(principal_id), wire.mapping(request)))
+
+
+def _tpm_finish(broker: Any, given: Arguments) -> Any:
+    enrolment_id, principal_id, secret = wire.fields(given, "enrolment_id", "principal_id", "secret")
+    state = broker.tpm_finish(wire.text(enrolment_id), wire.text(principal_id), decode_bytes(secret))
+    return tpm_wire.state_out(state)
+
+
+def _tpm_approve(broker: Any, given: Arguments) -> Any:
+    key_name, policy, decision, entry = wire.fields(given, "key_name", "policy", "decision", "entry")
+    state = broker.tpm_approve(
+        wire.text(key_name), wire.mapping(policy), wire.promised_in(decision), wire.promised_in(entry)
+    )
+    return tpm_wire.state_out(state)
+
+
+def _tpm_retire(broker: Any, given: Arguments) -> Any:
+    key_name, decision, entry = wire.fields(given, "key_name", "decision", "entry")
+    return tpm_wire.state_out(
+        broker.tpm_retire(wire.text(key_name), wire.promised_in(decision), wire.promised_in(entry))
+    )
+
+
 def _revoke_session(broker: KeyBroker, given: Arguments) -> Any:
     (session_id,) = wire.fields(given, "session_id")
     broker.revoke_session(wire.text(session_id))
@@ -193,6 +219,10 @@ _METHODS: dict[str, Method] = {
     "kbs_attest": _kbs_attest,
     "kbs_token": _kbs_token,
     "kbs_key": _kbs_key,
+    "tpm_begin": _tpm_begin,
+    "tpm_finish": _tpm_finish,
+    "tpm_approve": _tpm_approve,
+    "tpm_retire": _tpm_retire,
     "revoke_session": _revoke_session,
     "revoke": _revoke,
     "key_order": _key_order,
@@ -206,7 +236,7 @@ _ALLOWED: dict[Role, frozenset[str]] = {
         {
             "hello", "generate", "unwrap", "manifest_keys", "unwrap_upload", "challenge", "attest", "key_order",
             "key_approve", "key_cancel", "key_location", "revoke_session", "revoke", "end_upload", "kbs_challenge",
-            "kbs_attest", "kbs_token", "kbs_key",
+            "kbs_attest", "kbs_token", "kbs_key", "tpm_begin", "tpm_finish", "tpm_approve", "tpm_retire",
         }
     ),
     Role.BUILDER: frozenset({"hello", "generate", "builder_unwrap", "pseudonym_key"}),

@@ -29,7 +29,19 @@ from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestS
 from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, SessionFacts, VerifyPromise
 from vault.broker.revocations import Revocations
 from vault.broker.sessions import OPENING_TIERS, SESSION_MS, SealedSession, SessionSeal
-from vault.broker.types import Attested, Challenge, GeneratedKey, Grant, Hello, KeyOrderState, ManifestKeys, Promised
+from vault.broker.tpm_office import TpmOffice
+from vault.broker.types import (
+    Attested,
+    Challenge,
+    GeneratedKey,
+    Grant,
+    Hello,
+    KeyOrderState,
+    ManifestKeys,
+    Promised,
+    TpmChallenge,
+    TpmKeyState,
+)
 from vault.envelope.derive import manifest_key
 from vault.envelope.wrap import WrappedKey
 from vault.errors import Conflict, Malformed, NotFound, Refused, VaultError
@@ -64,6 +76,7 @@ class BrokerParts:
     record: RecordRefusal
     clock: Clock
     marks: Marks = field(default_factory=MemoryMarks)
+    tpm: TpmOffice | None = None
     destroy_days: int = 0
     """Between the approval of a destruction and the destruction: 0, or 7 to 30."""
 
@@ -267,6 +280,8 @@ class Broker:
     ) -> dict[str, Any]:  # fmt: skip
         """The claims of a machine and its devices, as a session keeps them; what was revoked has none."""
         claims = self._parts.verifiers.verify(kind, evidence, expected, now)
+        if self._parts.tpm is not None:
+            self._parts.tpm.seen(principal_id, claims)
         devices = self._parts.verifiers.verify_devices(additional, expected, now)
         if self._policy.posture != "development" and any(found.synthetic_only for found in (claims, *devices)):
             raise refuse(Refusal.POSTURE, "such evidence is for development")
@@ -298,6 +313,28 @@ class Broker:
     def kbs_key(self) -> dict[str, str]:
         """The public key of those tokens."""
         return self._kbs.public_key
+
+    def tpm_begin(self, principal_id: str, request: dict[str, Any]) -> TpmChallenge:
+        """What the TPM of this enrolment request has to answer (`vault.broker.tpm_office`)."""
+        with self._recording("tpm_begin", None, principal_id):
+            return self._tpm().begin(principal_id, request)
+
+    def tpm_finish(self, enrolment_id: str, principal_id: str, secret: bytes) -> TpmKeyState:
+        """The enrolled key, when its TPM answered; each challenge takes one answer."""
+        with self._recording("tpm_finish", None, principal_id):
+            return self._tpm().finish(enrolment_id, principal_id, secret)
+
+    def tpm_approve(
+        self, key_name: str, policy: dict[str, Any], decision: Promised, entry: Promised
+    ) -> TpmKeyState:
+        """Which PCR values count for this key, by a decision about the zone."""
+        with self._recording("tpm_approve", None, key_name):
+            return self._tpm().approve(key_name, policy, decision, entry)
+
+    def tpm_retire(self, key_name: str, decision: Promised, entry: Promised) -> TpmKeyState:
+        """For good, by a decision about the zone."""
+        with self._recording("tpm_retire", None, key_name):
+            return self._tpm().retire(key_name, decision, entry)
 
     def revoke_session(self, session_id: str) -> None:
         """For good, and where no catalog reaches: clearing `revoked_at` in the row revives nothing here."""
@@ -338,6 +375,11 @@ class Broker:
         if key_class not in set(KeyClass):
             raise Refused("key.class", "raw or view")
         return self._providers[KeyClass(key_class)].location()
+
+    def _tpm(self) -> TpmOffice:
+        if self._parts.tpm is None:
+            raise refuse(Refusal.NO_TRUST, "no TPM is enrolled here")
+        return self._parts.tpm
 
     def _check_same_session(
         self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]
@@ -409,6 +451,8 @@ class Broker:
             "kbs_challenge",
             "kbs_attest",
             "kbs_token",
+            "tpm_begin",
+            "tpm_finish",
         }  # their subject is a principal id: keyed, as everywhere
         entry = {
             "v": 1,

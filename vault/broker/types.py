@@ -103,6 +103,30 @@ class Attested:
     certificate: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TpmChallenge:
+    """What a TPM has to answer to have a key enrolled: contents of TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET."""
+
+    enrolment_id: str
+    key_name: str
+    blob: bytes
+    secret: bytes
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TpmKeyState:
+    """An enrolled attestation key. `pcr_policy`: PCR → admitted values, hex; empty: nobody approved a boot yet."""
+
+    key_name: str
+    principal_id: str
+    ek_sha256: str
+    pcr_policy: dict[str, Any]
+    last_clock: dict[str, Any]
+    enrolled_at: int
+    retired_at: int | None
+
+
 class KeyBroker(Protocol):
     """The broker as its callers see it: `BrokerClient` over the socket, `Broker` itself in one process.
 
@@ -147,6 +171,20 @@ class KeyBroker(Protocol):
     def revoke_session(self, session_id: str) -> None: ...
 
     def revoke(self, what: str, value: str) -> None: ...
+
+
+class TpmKeyOffice(Protocol):
+    """Enrolment of TPM attestation keys, as front workers bring it (`vault.broker.tpm_office`)."""
+
+    def tpm_begin(self, principal_id: str, request: dict[str, Any]) -> TpmChallenge: ...
+
+    def tpm_finish(self, enrolment_id: str, principal_id: str, secret: bytes) -> TpmKeyState: ...
+
+    def tpm_approve(
+        self, key_name: str, policy: dict[str, Any], decision: Promised, entry: Promised
+    ) -> TpmKeyState: ...
+
+    def tpm_retire(self, key_name: str, decision: Promised, entry: Promised) -> TpmKeyState: ...
 
 
 class KeyOffice(Protocol):

@@ -1,4 +1,6 @@
-"""Enrolled attestation keys of TPMs. The broker writes and seals these rows (`vault.broker.tpm_keys`); others read them."""
+"""Enrolled attestation keys of TPMs. The broker writes and seals these rows (`vault.broker.tpm_keys`)."""
+
+from typing import Any
 
 from sqlalchemy import bindparam
 
@@ -26,6 +28,10 @@ class TpmKeys(Section):
     def tpm_keys(self, limit: int = 1000) -> list[TpmKeyRow]:
         """Newest first, retired ones too."""
         return self._all(TPM_KEY, _NEWEST, limit=limit)
+
+    def new_tpm_key(self, **columns: Any) -> TpmKeyRow:
+        """A row of this tenant, not written yet."""
+        return TpmKeyRow(tenant=self.tenant, **columns)
 
     def add_tpm_key(self, row: TpmKeyRow) -> None:
         """Conflict("tpm.enrolled") when this key is enrolled, or was: what was retired does not come back by itself."""

@@ -23,7 +23,7 @@ SHA256 = 0x000B
 _RSA, _ECC, _NULL, _AES, _CFB, _RSASSA, _ECDSA, _P256 = 1, 0x23, 0x10, 6, 0x43, 0x14, 0x18, 3
 _FIXED_TPM, _CLEARED, _FIXED_PARENT, _ORIGIN, _ADMIN = 1 << 1, 1 << 2, 1 << 4, 1 << 5, 1 << 7
 _RESTRICTED, _DECRYPT, _SIGN = 1 << 16, 1 << 17, 1 << 18
-_KNOWN = 0x000F0CF6  # every attribute there is, but x509sign (part 2 §8.3), which signs certificates and no quote
+_KNOWN = 0x00070CF6  # every attribute there is, but x509sign (part 2 §8.3), which signs certificates and no quote
 _ENDORSEMENT_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 _KEY_BITS = {2048, 3072, 4096}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from demesne.errors import NotConfigured
 from demesne.evidence.tpm import KEY_HANDLE
-from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, NO_HANDLE, OWNER, RSA, Tpm, TpmError
+from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, NO_HANDLE, RSA, Tpm, TpmError
 from demesne.evidence.tpm_public import attestation_template, endorsement_template, subject_public_key
 
 CERTIFICATES = {RSA: 0x01C00002, ECC: 0x01C0000A}
@@ -66,8 +66,9 @@ def _attestation_key(tpm: Tpm, handle: int) -> bytes:
     except TpmError as error:
         if error.rc != NO_HANDLE:
             raise
-    # With something random in its template it is a new key each time: one that was retired is never made again.
-    made = tpm.create_primary(OWNER, attestation_template(ECC, os.urandom(32)))
+    # With something random in its template it is a new key each time: one that was retired is never made again. Under
+    # the endorsement hierarchy, since a TPM blurs its reset counters in what keys of the owner sign (part 1 §36.7).
+    made = tpm.create_primary(ENDORSEMENT, attestation_template(ECC, os.urandom(32)))
     try:
         tpm.persist(made, handle)
     finally:

@@ -108,7 +108,7 @@ class IdentitySessions:
             scope=(), kind="identity", tier="none", claims=_claims(identity, owner), key_thumbprint="", run_id=run_id,
             attested_at=now, expires_at=claims.expires_at, revoked_at=None, attestation_seal=b"", created_at=now,
         )  # fmt: skip
-        row = replace(row, attestation_seal=row_seal(self._token_key, row))
+        row = replace(row, attestation_seal=identity_seal(self._token_key, row))
         await self._record(
             self._guard.recorder.principal(owner.principal_id), session=claims.session_id, tier="none", run=run_id,
             evidence=identity.issuer.kind, issuer=identity.issuer.name, run_name="", purpose=purpose, scope=[],
@@ -148,12 +148,6 @@ class IdentitySessions:
             tenant=self._catalog.tenant, principal_id=f"issuer/{issuer}", name="", kind="workload", roles=frozenset(),
             jurisdiction="", purposes=frozenset(), purpose="", session=None, access_key_id="",
         )  # fmt: skip
-
-
-def row_seal(token_key: bytes, row: SessionRow) -> bytes:
-    """What makes an identity session's row genuine. The broker's seals are over another key: this one opens nothing."""
-    said = (row.tenant, row.session_id, row.principal_id, row.purpose, row.kind, row.claims, row.expires_at)
-    return identity_seal(token_key, {"row": list(said)})
 
 
 def _principal(row: PrincipalRow) -> Principal:

@@ -14,6 +14,7 @@ from gateway.attesting import Attesting
 from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Guard
 from gateway.identity.principal import Principal, SessionClaims
+from gateway.identity.tokens import vouched_purposes
 from gateway.record import rfc3339
 from gateway.session_credentials import recipient_of, sealed_credentials
 from vault.broker.types import Attested, KeyBroker
@@ -185,10 +186,19 @@ class Sessions:
     async def _only_to_renew(self, principal: Principal, purpose: str, scope: list[str]) -> None:
         """A session may ask for a challenge for exactly what it is, to attest again, and only until it is revoked:
         otherwise who steals one turns it into others, of any purpose its principal has, and outlives revocation."""
-        if not _attested(principal) or principal.session is None:
+        if principal.session is None:
+            return
+        if not _attested(principal):
+            await self._check_vouched(principal.session.session_id, purpose)
             return
         row = await self._own(principal, principal.session.session_id)
         if row.revoked_at is not None or (row.purpose, row.scope) != (purpose, tuple(scope)):
+            raise _from_session()
+
+    async def _check_vouched(self, session_id: str, purpose: str) -> None:
+        """An identity session opens attested ones of the purposes that its identity provider's entry names."""
+        row = await self._guard.blocking(self._catalog.find_session, session_id)
+        if row is None or purpose not in vouched_purposes(self._token_key, row):
             raise _from_session()
 
     def _check_bindable(self, bind: Bind) -> None:

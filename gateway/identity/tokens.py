@@ -6,11 +6,10 @@ Secrets are HMACs of the token key, labelled so that a session id can never be p
 import base64
 import hmac
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from gateway.identity.errors import Unauthenticated
 from gateway.identity.principal import SessionClaims
+from vault.catalog.rows import SessionRow
 
 MAX_TOKEN_BYTES = 4096
 _FIELDS = {"v", "session", "purpose", "scope", "run", "kind", "expires_at"}
@@ -36,10 +35,22 @@ def session_access_key_id(session_id: str) -> str:
     return "DSES" + session_id.upper()
 
 
-def identity_seal(token_key: bytes, said: Mapping[str, Any]) -> bytes:
-    """32 bytes over what an identity session's row says and its token does not: whoever writes the catalog cannot."""
+def identity_seal(token_key: bytes, row: SessionRow) -> bytes:
+    """32 bytes over what an identity session's row says and its token does not: who only writes the catalog cannot make
+    it. The broker's seals are over another key: this one opens nothing."""
+    said = (row.tenant, row.session_id, row.principal_id, row.purpose, row.kind, row.claims, row.expires_at)
     message = json.dumps(said, sort_keys=True, separators=(",", ":")).encode("ascii")
     return hmac.digest(token_key, b"demesne/identity-session/1\x00" + message, "sha256")
+
+
+def vouched_purposes(token_key: bytes, row: SessionRow) -> frozenset[str]:
+    """What an attested session may be opened for with these credentials: what the identity provider's entry allowed.
+    None for a row that is not an identity session's, was revoked, or was edited."""
+    if row.kind != "identity" or row.revoked_at is not None:
+        return frozenset()
+    if not hmac.compare_digest(identity_seal(token_key, row), row.attestation_seal):
+        return frozenset()
+    return frozenset(row.claims.get("purposes", ()))
 
 
 def encode_claims(claims: SessionClaims) -> bytes:

@@ -166,3 +166,25 @@ def test_a_refused_bundle_shows_while_the_last_good_one_serves(world: GatewayWor
     ready, document = answered(world)
     assert ready
     assert document["doctrine"]["refused"]["reason"]
+
+
+def test_trust_files_are_shown_and_stop_nothing(world: GatewayWorld) -> None:
+    def asked(states: dict[str, str]) -> tuple[bool, dict[str, Any]]:
+        return readiness(world.new_facts(), world.doctrine, lambda: {"ledger": "ok", "broker": "ok"}, lambda: states)()
+
+    ready, document = asked({"platforms": "present", "issuers": "missing"})
+    assert (ready, document["trust"]["state"]) == (True, "ok")
+    ready, document = asked({"platforms": "expired", "issuers": "missing"})
+    assert (ready, document["trust"]) == (
+        True, {"state": "degraded", "files": {"platforms": "expired", "issuers": "missing"}},
+    )  # fmt: skip
+
+
+def test_trust_files_have_their_gauges() -> None:
+    metrics = Metrics()
+    metrics.trusted({"platforms": "present"}, {"platforms": 1_780_000_000_000})
+    metrics.trusted({"platforms": "expired"}, {"platforms": 1_780_000_000_000})
+    text = metrics.render().decode()
+    assert 'demesne_trust_file{file="platforms",state="expired"} 1.0' in text
+    assert 'state="present"' not in text
+    assert 'demesne_trust_expires_seconds{file="platforms"} 1.78e+09' in text

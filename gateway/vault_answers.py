@@ -49,6 +49,10 @@ _KEYS: Final[dict[str, tuple[type[GatewayError], str, str, str]]] = {
     "key.pending": (Denied, "KeyDisabled", "The key is to be destroyed", "cancel that: `key cancel`"),
     "key.destroyed": (Denied, "KeyDestroyed", "The key was destroyed", "nothing brings this object back"),
     "key.erased": (Denied, "KeyDestroyed", "The object was erased", "nothing brings this object back"),
+    "tpm.key": (NotFound, "NoSuchTpmKey", "No attestation key of that name is enrolled here", "see `attest keys`"),
+    "tpm.enrolled": (Conflict, "TpmKeyExists", "This key is enrolled already, or was retired", "make another key"),
+    "tpm.retired": (Conflict, "TpmKeyRetired", "The attestation key is retired", "enrol another"),
+    "tpm.changed": (Conflict, "OperationAborted", "The key was changed meanwhile", "try again"),
     "key.group-closed": (Unavailable, "SlowDown", "Keys of this dataset are being replaced", "try again"),
 }
 _LAPSED: Final = frozenset({"session.stale", "session.revoked", "session.expired"})

@@ -51,6 +51,8 @@ class Evidence:
     contracts: Mapping[str, int] = field(default_factory=dict)
     revoked: frozenset[str] = frozenset()
     """Session ids."""
+    distrusted: frozenset[tuple[str, str]] = frozenset()
+    """What no session rests on any more: subject, platform or measurement, and a digest."""
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ def evidence_of(entries: Iterable[Mapping[str, Any]], tenant: str) -> Evidence:
     commits: dict[str, Commit] = {}
     removed: set[str] = set()
     revoked: set[str] = set()
+    distrusted: set[tuple[str, str]] = set()
     sequences: dict[str, int] = defaultdict(int)
     contracts: dict[str, int] = defaultdict(int)
     for entry in entries:
@@ -46,7 +47,10 @@ def evidence_of(entries: Iterable[Mapping[str, Any]], tenant: str) -> Evidence:
                 if entry.get("version"):
                     removed.add(entry["version"])
             case "revocation":
-                revoked.add(entry["session"])
+                if entry.get("session"):
+                    revoked.add(entry["session"])
+                else:
+                    distrusted.add((entry["what"], entry["value"]))
                 continue
             case "contract":
                 contracts[entry["dataset_id"]] = max(contracts[entry["dataset_id"]], entry["version"])
@@ -54,4 +58,6 @@ def evidence_of(entries: Iterable[Mapping[str, Any]], tenant: str) -> Evidence:
             case _:
                 continue
         sequences[entry["dataset_id"]] = max(sequences[entry["dataset_id"]], entry["sequence"])
-    return Evidence(commits, frozenset(removed), dict(sequences), dict(contracts), frozenset(revoked))
+    return Evidence(
+        commits, frozenset(removed), dict(sequences), dict(contracts), frozenset(revoked), frozenset(distrusted)
+    )

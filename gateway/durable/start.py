@@ -27,7 +27,7 @@ log = structlog.get_logger("durable")
 
 def datasets_behind(ledger_dir: Path, catalog: Catalog, newest: int = NEWEST) -> frozenset[str]:
     """Ids of datasets whose sequence or contract is older than the ledger's, or in which a version lives again that
-    the ledger saw removed. Sessions that it saw revoked, and whose rows know nothing of it, are so again. Raises
+    the ledger saw removed. Whatever it saw revoked, and the catalog knows nothing of, is so again. Raises
     LineageError, VaultError."""
     evidence = read_evidence(ledger_dir, catalog.tenant, newest)
     if evidence is None:
@@ -57,3 +57,7 @@ def _revoke_again(catalog: Catalog, evidence: Evidence) -> None:
             if row is not None and row.revoked_at is None:
                 catalog.revoke_session(session_id)
                 log.error("session revoked again: its row had forgotten", session=session_id)
+    known = {(row.what, row.value) for row in catalog.revocations()}
+    for what, value in sorted(evidence.distrusted - known):
+        catalog.add_revocation(what, value, reason="as the ledger has it", by_principal="")
+        log.error("revoked again: the catalog had forgotten", what=what, value=value)

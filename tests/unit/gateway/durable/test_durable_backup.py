@@ -133,6 +133,18 @@ def test_a_revocation_that_a_row_forgot_is_made_again(zone: Zone) -> None:
     assert [row is not None and row.revoked_at is not None for row in rows] == [True, False]
 
 
+def test_trust_that_was_revoked_stays_so_over_an_older_catalog(zone: Zone) -> None:
+    world = zone.world
+    who = world.attested()
+    told = world.run(world.revocations.revoke(world.steward, "measurement", "sample", "a test", "r"))
+    world.ledger.publish()
+    world.sql("delete from revocation")
+    assert world.new_facts().gather(who, None).fresh  # this catalog knows nothing of it
+    datasets_behind(zone.directory / "ledger", world.catalog)
+    assert [(row.what, row.value) for row in world.catalog.revocations()] == [("measurement", told["value"])]
+    assert not world.new_facts().gather(who, None).fresh
+
+
 def test_what_is_older_than_a_start_reads_is_summed_up(zone: Zone) -> None:
     world, ledger = zone.world, zone.directory / "ledger"
     world.ledger.publish()

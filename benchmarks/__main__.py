@@ -12,7 +12,7 @@ import sys
 from benchmarks.zone import publish
 
 # These start servers and publish by themselves; the others print one JSON document with --json.
-ZONES = ("get", "ranges", "peers", "http_server", "memory", "growth", "workers")
+ZONES = ("get", "ranges", "peers", "http_server", "memory", "growth", "workers", "attest")
 ALONE = ("seal", "decide", "ledger", "ledger_postgresql", "view", "classify", "shred")
 
 

@@ -47,10 +47,31 @@ def tables() -> Iterator[Table]:
         kinds = ["range_read", "list_1000_keys", "list_5_prefixes", "catalog_lookup"]
         rows = [[run["objects"], *(run[kind]["p50_ms"] for kind in kinds), run["catalog_mib"]] for run in found["runs"]]
         yield "Growth, p50 in ms (`benchmarks growth`)", ["objects", *kinds, "catalog_mib"], rows
+    if found := load("attest"):
+        yield from _attest(found)
     if found := load("http_server"):
         keys = ["gb_s", "cpu_s_gb", "small_request_cpu_us"]
         rows = [[way, *(taken[key] for key in keys)] for way, taken in found["ways"].items()]
         yield "Three ways out of one ASGI app (`benchmarks http_server`)", ["way", *keys], rows
+
+
+def _attest(found: dict[str, Any]) -> Iterator[Table]:
+    load = f"{found['load_before']:.1f} processes ran before it"
+    rows = []
+    if one := found.get("session"):
+        parts = {"attested session, both requests": one["whole"], "challenge": one["challenge"], "session": one["open"]}
+        rows += [[name, taken["p50_ms"], taken["p99_ms"]] for name, taken in parts.items()]
+    if one := found.get("agent"):
+        rows += [
+            [f"agent's answer, {way} connection", one[way]["p50_ms"], one[way]["p99_ms"]] for way in ("kept", "fresh")
+        ]
+    for name, kinds in (found.get("verify") or {}).items():
+        made = "made-up evidence" if name == "made_up" else "real evidence"
+        rows += [[f"verify, {made}: {kind}", taken["p50_ms"], taken["p99_ms"]] for kind, taken in kinds.items()]
+    yield f"Attestation (`benchmarks attest`; {load})", ["what", "p50 ms", "p99 ms"], rows
+    if one := found.get("renewals"):
+        keys = ["sessions", "wall_s", "p50_ms", "p99_ms", "cpu_ms", "refused", "put_off", "kept_fresh"]
+        yield "Sessions that renew at once (`benchmarks attest`)", keys, [[one[key] for key in keys]]
 
 
 def _peers(found: dict[str, Any]) -> Iterator[Table]:

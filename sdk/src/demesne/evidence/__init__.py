@@ -6,8 +6,6 @@ An attester is asked for evidence over 64 bytes of `report_data`; what those com
 
 from typing import Any, Protocol
 
-from demesne.errors import Invalid
-
 
 class Attester(Protocol):
     """Evidence of one kind. `evidence` may take seconds (hardware); it is never called concurrently."""
@@ -30,9 +28,17 @@ class DeviceAttester(Protocol):
 
 
 def attester_named(name: str) -> Attester:
-    """The attester of that kind. Raises Invalid naming those there are."""
-    from demesne.evidence.sample import SampleAttester
+    """The attester of a kind, or of "auto" the strongest that this machine has. Raises Invalid naming those there are,
+    and for "auto" NotConfigured, which says of each why it is not here."""
+    return chosen(name)[0]
 
-    if name == SampleAttester.kind:
-        return SampleAttester()
-    raise Invalid("attester.unknown", f"no attester {name!r}", remedy="attesters here: sample")
+
+def chosen(name: str) -> tuple[Attester, tuple[DeviceAttester, ...]]:
+    """As `attester_named`, with the devices that go with it: those found with "auto", none otherwise."""
+    from demesne.evidence.detect import Places, automatic, named
+    from demesne.settings import evidence_audience
+
+    places = Places(audience=evidence_audience())
+    if name == "auto":
+        return automatic(places)
+    return named(name, places), ()

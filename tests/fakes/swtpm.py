@@ -1,7 +1,6 @@
 """A real TPM 2.0 in software: `swtpm` on a socket of its own, with a maker's certificate of its endorsement key."""
 
 import shutil
-import socket
 import struct
 import subprocess
 import tempfile
@@ -11,6 +10,9 @@ from typing import Self
 
 import pytest
 
+from demesne.errors import NotConfigured
+from demesne.evidence.tpm_commands import SocketTransport
+
 PROGRAMS = ("swtpm", "swtpm_setup", "swtpm_localca", "certtool")
 
 
@@ -19,29 +21,6 @@ def need_swtpm() -> None:
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         pytest.skip(f"{missing[0]} is not installed")
-
-
-class SocketTransport:
-    """Commands over the socket as the kernel's device takes them."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
-        try:
-            self._socket.connect(str(path))
-        except OSError:
-            self._socket.close()
-            raise
-
-    def exchange(self, command: bytes) -> bytes:
-        self._socket.sendall(command)
-        response = self._socket.recv(10)
-        while len(response) < int.from_bytes(response[2:6], "big"):
-            response += self._socket.recv(4096)
-        return response
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class Swtpm:
@@ -86,7 +65,7 @@ class Swtpm:
         while True:
             try:
                 return SocketTransport(self._socket)
-            except OSError:
+            except NotConfigured:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.02)

@@ -7,6 +7,8 @@ Spoken to the kernel's resource manager (/dev/tpmrm0) as it is: neither a librar
 """
 
 import os
+import socket
+import stat
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +31,7 @@ _SESSIONS, _PLAIN = 0x8002, 0x8001
 _CHUNK = 1024  # of NV reads and writes: every TPM's buffer takes that
 _MAX_RESPONSE = 4096
 _RETRIES = 8
+_SECONDS = 60.0
 # Response codes (part 2 §6.6): warnings that pass by themselves, and what people can do something about.
 _LATER = {
     0x908: "yielded",
@@ -79,6 +82,44 @@ class DeviceTransport:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class SocketTransport:
+    """A TPM in software (swtpm) on a Unix socket: the same bytes, in a stream."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(_SECONDS)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise NotConfigured("evidence.tpm", f"{path}: {error.strerror}") from error
+
+    def exchange(self, command: bytes) -> bytes:
+        try:
+            self._socket.sendall(command)
+            response = self._socket.recv(10)
+            while 10 <= len(response) < min(int.from_bytes(response[2:6], "big"), _MAX_RESPONSE):
+                piece = self._socket.recv(_MAX_RESPONSE)
+                if not piece:
+                    break  # what came is cut short, and will be called that
+                response += piece
+            return response
+        except OSError as error:
+            raise Unavailable("evidence.tpm", f"the TPM's socket failed: {error}") from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def opened(path: Path) -> Transport:
+    """The TPM at `path`: a device, or a socket."""
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:
+        is_socket = False
+    return SocketTransport(path) if is_socket else DeviceTransport(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import pytest
 
 from demesne.errors import Invalid, Malformed, NotConfigured, Unavailable
 from demesne.evidence.tpm import KEY_HANDLE, TpmAttester
-from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, OWNER, RSA, DeviceTransport, Tpm, TpmError
+from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, OWNER, RSA, DeviceTransport, SocketTransport, Tpm, TpmError
 from demesne.evidence.tpm_public import attestation_template, endorsement_template, subject_public_key
 from tests.fakes.attest_pki import NOW_MS
-from tests.fakes.swtpm import SocketTransport, Swtpm, extend, extend_command, need_swtpm
+from tests.fakes.swtpm import Swtpm, extend, extend_command, need_swtpm
 from vault.attest.binding import ExpectedBinding
 from vault.attest.claims import Claims
 from vault.attest.tpm.quote import load_key

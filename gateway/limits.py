@@ -151,6 +151,38 @@ class RefusalLimit:
         return min(self._most, left + (self._clock() - at) * self._most / 60.0)
 
 
+class Arrivals:
+    """How often a minute somebody without a name may ask for what costs something: from one address, and all together.
+
+    Evenly or in one burst, as `RefusalLimit`.
+    """
+
+    def __init__(self, each: int, together: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each = float(each)
+        self._together = float(together)
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._all = (self._together, clock())
+
+    def check(self, source: str) -> None:
+        """One more. Raises Unavailable "SlowDown"; it was then not counted."""
+        now = self._clock()
+        left, at = self._left.get(source, (self._each, now))
+        mine = min(self._each, left + (now - at) * self._each / 60.0)
+        everybodys = min(self._together, self._all[0] + (now - self._all[1]) * self._together / 60.0)
+        if mine < 1.0 or everybodys < 1.0:
+            missing, most = (1.0 - mine, self._each) if mine < 1.0 else (1.0 - everybodys, self._together)
+            raise Unavailable(
+                "SlowDown", "Too many requests without a ticket", rule="limit.arrivals",
+                remedy="ask for a ticket, or more slowly", retry_after=max(1, math.ceil(missing * 60.0 / most)),
+            )  # fmt: skip
+        self._left[source] = (mine - 1.0, now)
+        self._left.move_to_end(source)
+        if len(self._left) > MAX_REMEMBERED:
+            self._left.popitem(last=False)
+        self._all = (everybodys - 1.0, now)
+
+
 def _subtract(counted: Counter[tuple[str, ...]], names: _Names) -> None:
     for name in names:
         counted[name] -= 1

@@ -5,26 +5,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
 
 from gateway.api.bodies import Declassification, NewContract, NewDataset
 from gateway.api.caller import problem
 from gateway.api.dependencies import Caller, Limit, RequestId
+from gateway.api.kbs import add_ticket_routes
 from gateway.api.keys import add_key_routes
 from gateway.api.records import AUDITING, Records
 from gateway.api.runs import add_run_routes
 from gateway.api.sessions import add_session_routes, refused_attempt
+from gateway.api.tpm_keys import add_tpm_routes
 from gateway.decide.authoring import explain
 from gateway.directory import Directory
 from gateway.errors import BadRequest, GatewayError, Unavailable
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
+from gateway.kbs.tickets import Tickets
 from gateway.keys import KeyOrders
 from gateway.registry import Registry
 from gateway.revocations import Revocations
 from gateway.sessions import Sessions
 from gateway.statements import Statements
+from gateway.tpm_keys import TpmKeys
 from lineage.errors import LineageError
 from vault.errors import Refused
 
@@ -41,8 +47,10 @@ class ApiParts:
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
     metrics: Callable[[], bytes]
     keys: KeyOrders
+    tickets: Tickets
     revocations: Revocations
     statements: Statements
+    tpm_keys: TpmKeys
 
 
 def create_api(parts: ApiParts) -> FastAPI:
@@ -54,7 +62,9 @@ def create_api(parts: ApiParts) -> FastAPI:
     add_session_routes(app, parts.sessions, parts.revocations)
     _records(app, parts)
     add_key_routes(app, parts.keys)
+    add_ticket_routes(app, parts.tickets)
     add_run_routes(app, parts.statements)
+    add_tpm_routes(app, parts.tpm_keys)
     return app
 
 
@@ -84,7 +94,9 @@ def _errors(app: FastAPI, parts: ApiParts) -> None:
 
     @app.exception_handler(HTTPException)
     async def unparsed(request: Request, error: HTTPException) -> Response:
-        """A body that is no JSON a parser takes: nested too deep, for one."""
+        """A body that is no JSON a parser takes: nested too deep, for one. Unknown paths are FastAPI's to answer."""
+        if error.status_code != 400:
+            return await http_exception_handler(request, error)
         wrong = BadRequest("InvalidArgument", f"body: {error.detail}", status=error.status_code)
         return await refused(request, await refused_attempt(parts.sessions, request, wrong))
 

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.errors import GatewayError, Unavailable
 from gateway.identity.api import authenticate_api
@@ -21,12 +21,23 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
+class AppApart(Protocol):
+    """ASGI that answers for who calls it by itself."""
+
+    def takes(self, path: str) -> bool: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 class AuthenticatedApi:
     """Lets a verified request through with `scope["principal"]` and `scope["request_id"]`; answers the rest."""
 
     def __init__(
-        self, app: Any, verifier: Verifier, refused: Callable[[str], None], shares: Shares | None = None
-    ) -> None:
+        self, app: Any, verifier: Verifier, refused: Callable[[str], None], shares: Shares | None = None,
+        apart: "AppApart | None" = None,
+    ) -> None:  # fmt: skip
+        """`apart`: an application whose callers prove themselves in another way, on paths of its own."""
+        self._apart = apart
         self._shares = shares
         self._app = app
         self._verifier = verifier
@@ -35,6 +46,9 @@ class AuthenticatedApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
+            return
+        if self._apart is not None and self._apart.takes(scope["path"]):
+            await self._apart(scope, receive, send)
             return
         scope["request_id"] = secrets.token_hex(8)
         try:

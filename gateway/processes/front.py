@@ -14,6 +14,7 @@ import uvloop
 
 from gateway.api.app import ApiParts, create_api
 from gateway.api.caller import AuthenticatedApi
+from gateway.api.kbs import KbsApp
 from gateway.api.records import Records
 from gateway.decide.doctrine import Doctrine
 from gateway.decide.engine import Engine
@@ -33,8 +34,9 @@ from gateway.identity.sigv4 import Verifier
 from gateway.identity.static_key import read_static_key
 from gateway.identity.web_identity import WebIdentities
 from gateway.identity_sessions import IdentitySessions
+from gateway.kbs.service import STRANGERS_EACH, STRANGERS_TOGETHER, KeyBrokerService
 from gateway.keys import KeyOrders
-from gateway.limits import Bounds, RefusalLimit, Shares
+from gateway.limits import Arrivals, Bounds, RefusalLimit, Shares
 from gateway.ops.health import readiness
 from gateway.ops.metrics import Metrics
 from gateway.ops.refusals import PERIOD_SECONDS, RefusalCounter
@@ -51,12 +53,14 @@ from gateway.revocations import Revocations
 from gateway.s3.router import S3App
 from gateway.s3.sts import Sts
 from gateway.sessions import Sessions
-from gateway.statements import Statements
 from gateway.settings import Settings
 from gateway.sockets import listen
+from gateway.statements import Statements
+from gateway.tpm_keys import TpmKeys
 from gateway.writes import Writes
 from lineage.errors import LineageError
 from lineage.ledger.client import LedgerClient
+from vault.attest.trust.directory import TrustDirectory
 from vault.broker.client import BrokerClient
 from vault.broker.client_certificates import certificate_thumbprint
 from vault.broker.types import Hello
@@ -155,6 +159,7 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
     await doctrine.reload()
     ledger = LedgerClient(settings.ledger_socket, settings.zone)
     metrics = Metrics()
+    trust = TrustDirectory(settings.trust_path, development=settings.posture == "development")
     window_ms = settings.run_window_days * 86_400_000
     facts = FactsReader(
         catalog, settings.zone,
@@ -206,13 +211,22 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
         service: Verifier(lookup, region=settings.zone, service=service, clock=time.time)
         for service in ("s3", "demesne")
     }
+    key_broker = KeyBrokerService(
+        guard, catalog, broker, sessions, gateway_id=f"{settings.tenant}/{settings.zone}", token_key=hello.token_key,
+        tenant=settings.tenant, counted=refusals.count, arrivals=Arrivals(STRANGERS_EACH, STRANGERS_TOGETHER),
+        shares=shares,
+    )  # fmt: skip
     app = create_api(
         ApiParts(
             guard=guard, registry=registry, sessions=sessions,
             records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
-            directory=directory, readiness=readiness(facts, doctrine, lambda: _answers(settings)),
-            metrics=metrics.render, keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
+            directory=directory, readiness=readiness(
+                facts, doctrine, lambda: _answers(settings), lambda: trust.material(now_ms()).states(now_ms())
+            ),
+            metrics=lambda: _rendered(metrics, trust), keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
+            tickets=key_broker.tickets,
             revocations=revocations, statements=Statements(guard, catalog),
+            tpm_keys=TpmKeys(guard, catalog, broker),
         )
     )  # fmt: skip
     s3_app = S3App(
@@ -221,7 +235,7 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
         authenticate_form=verifiers["s3"].authenticate_form, ignores_acls=settings.created_buckets == "open",
         shares=shares, sts=Sts(roles, refusals.count),
     )  # fmt: skip
-    api_app = AuthenticatedApi(app, verifiers["demesne"], refusals.count, shares)
+    api_app = AuthenticatedApi(app, verifiers["demesne"], refusals.count, shares, KbsApp(key_broker))
     return Parts(front, ledger, doctrine, refusals, limit, s3_app, api_app)
 
 
@@ -233,6 +247,12 @@ def _answers(settings: Settings) -> dict[str, str]:
             probe.settimeout(0.2)
             found[name] = "ok" if probe.connect_ex(str(path)) == 0 else "no answer"
     return found
+
+
+def _rendered(metrics: Metrics, trust: TrustDirectory) -> bytes:
+    material, now = trust.material(now_ms()), now_ms()
+    metrics.trusted(material.states(now), material.ends())
+    return metrics.render()
 
 
 async def _watch_doctrine(settings: Settings, parts: Parts) -> None:

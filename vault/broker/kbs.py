@@ -100,14 +100,15 @@ class KbsOffice:
         )  # fmt: skip
         check_user_data(given.tee, sent, claims, binding.report_data())
         init_data = "" if given.init_data is None else check_init_data(given.tee, given.init_data, claims)
-        verified = Verified(
-            given.nonce, given.tee, dict(given.tee_pubkey), claims, binding.report_data().hex(), init_data, now
-        )
         attested = (
             self._parts.seal(issued, thumbprint, claims, now, source)
             if issued.principal_id
             else Attested("", claims, now, now, {}, thumbprint, "", ())
         )
+        verified = Verified(
+            given.nonce, given.tee, dict(given.tee_pubkey), claims, binding.report_data().hex(), init_data, now,
+            attested.session_id,
+        )  # fmt: skip
         statement = rfc8785.dumps(asdict(verified))
         return KbsAttested(attested, statement, self._mac(statement))
 

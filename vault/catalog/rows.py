@@ -349,6 +349,7 @@ class KbsTicketRow:
     expires_at: int
     revoked_at: int | None
     created_at: int
+    record: str
 
 
 @dataclass(frozen=True, slots=True)

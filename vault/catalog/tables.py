@@ -389,7 +389,7 @@ tpm_key = Table(
     Column("last_clock", Text, nullable=False),           # JSON: clock, reset and restart counts last seen
     Column("enrolled_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
-    Column("broker_seal", LargeBinary, nullable=False),   # by the broker alone: a front worker enrols no key and approves no PCR
+    Column("broker_seal", LargeBinary, nullable=False),   # by the broker alone: a front worker enrols no key
 )
 
 # What a client of the key-broker protocol may ask for, which has no place for it in its own messages.
@@ -402,6 +402,7 @@ kbs_ticket = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
+    *seal_columns(),                                      # who may write here could otherwise attest as any principal
 )
 
 kbs_session = Table(

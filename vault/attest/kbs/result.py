@@ -14,9 +14,11 @@ from typing import Any
 
 from vault.attest.claims import Refusal, refuse
 from vault.attest.kbs.binding import nonce_text
+from vault.attest.tokens.jose import check_times, nested, parse_keys, parse_token, text, verified
 
 PROFILE = "tag:github.com,2024:confidential-containers/Trustee"
 LIFETIME_S = 300
+SESSION_CLAIM = "demesne.session"
 OPENING = frozenset({"affirming", "warning"})
 _TIERS = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
 _VECTOR = (
@@ -26,11 +28,13 @@ _VECTOR = (
 _SUBMODULE = re.compile(r"[a-z]{1,16}[0-9]{1,2}")
 _MOST = 32
 _MACHINE = "cpu0"
+MAX_TOKEN = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What the broker verified in one handshake. `nonce` and `init_data` (the hash that the machine carries) in hex."""
+    """What the broker verified in one handshake. `nonce` and `init_data` (the hash that the machine carries) in hex;
+    `session` is the id of what was sealed with it, "" for a nonce of nobody."""
 
     nonce: str
     tee: str
@@ -39,10 +43,11 @@ class Verified:
     report_data: str
     init_data: str
     attested_at: int
+    session: str = ""
 
 
 def result_claims(
-    verified: Verified, appraisal: Mapping[str, Any], *, issuer: str, build: str, token_id: str, now_ms: int
+    proved: Verified, appraisal: Mapping[str, Any], *, issuer: str, build: str, token_id: str, now_ms: int
 ) -> dict[str, Any]:
     """The claims to sign. `appraisal`: {"tier","policy","submods": {name: {"tier","vector"}}}, as the doctrine says.
 
@@ -55,9 +60,10 @@ def result_claims(
     policy = appraisal["policy"]
     if not isinstance(policy, str) or len(policy) > 128:
         raise refuse(Refusal.MALFORMED, "appraisal policy")
-    submods = {name: _submodule(name, module, verified, policy) for name, module in modules.items()}
+    submods = {name: _submodule(name, module, proved, policy) for name, module in modules.items()}
     issued = now_ms // 1000
-    return {
+    of_session = {SESSION_CLAIM: proved.session} if proved.session else {}
+    return of_session | {
         "eat_profile": PROFILE, "iat": issued, "nbf": issued, "exp": issued + LIFETIME_S, "iss": issuer,
         "jti": token_id, "ear.verifier-id": {"developer": "demesne", "build": build}, "submods": submods,
     }  # fmt: skip
@@ -80,15 +86,41 @@ def _modules(appraisal: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     return modules
 
 
-def _submodule(name: str, module: Mapping[str, Any], verified: Verified, policy: str) -> dict[str, Any]:
-    runtime = {"nonce": nonce_text(verified.nonce), "tee-pubkey": dict(verified.tee_pubkey)}
+def _submodule(name: str, module: Mapping[str, Any], proved: Verified, policy: str) -> dict[str, Any]:
+    runtime = {"nonce": nonce_text(proved.nonce), "tee-pubkey": dict(proved.tee_pubkey)}
     evidence: dict[str, Any] = {"runtime_data_claims": runtime}
     if name == _MACHINE:
-        machine = {key: value for key, value in verified.claims.items() if key != "devices"}
-        evidence |= {verified.tee: machine, "report_data": verified.report_data, "init_data": verified.init_data}
+        machine = {key: value for key, value in proved.claims.items() if key != "devices"}
+        evidence |= {proved.tee: machine, "report_data": proved.report_data, "init_data": proved.init_data}
     return {
         "ear.status": module["tier"],
         "ear.trustworthiness-vector": {claim: _TIERS[module["vector"].get(claim, "none")] for claim in _VECTOR},
         "ear.appraisal-policy-id": policy,
         "ear.veraison.annotated-evidence": evidence,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one of our own tokens says: which handshake and session it is of, and the key that was attested."""
+
+    token_id: str
+    session: str
+    tee_pubkey: Mapping[str, Any]
+
+
+def read_result(token: str, key: Mapping[str, str], issuer: str, now_ms: int) -> Result:
+    """A token of this zone, by its one key and algorithm. `Refused` as `vault.attest.tokens` does."""
+    claims = verified(parse_token(token, most=MAX_TOKEN), parse_keys(dict(key)), frozenset({"ES256"}))
+    if claims.get("eat_profile") != PROFILE or claims.get("iss") != issuer:
+        raise refuse(Refusal.UNKNOWN_VERSION, "profile or issuer")
+    check_times(claims, now_ms, LIFETIME_S)
+    machine = nested(nested(nested(claims, "submods"), _MACHINE), "ear.veraison.annotated-evidence")
+    tee_pubkey = nested(nested(machine, "runtime_data_claims"), "tee-pubkey")
+    return Result(text(claims, "jti"), str(claims.get(SESSION_CLAIM, "")), tee_pubkey)
+
+
+def claimed_id(token: str) -> str:
+    """Which handshake a token says it is of: where to look, and nothing to believe."""
+    found = parse_token(token, most=MAX_TOKEN).claims.get("jti")
+    return found if isinstance(found, str) else ""

@@ -17,9 +17,11 @@ from gateway.identity.errors import Unauthenticated
 from gateway.identity.lookup import SecretKey
 from gateway.identity.principal import Principal
 from gateway.identity.sigv4 import Verifier
+from gateway.kbs.tickets import Tickets
 from gateway.keys import KeyOrders
 from gateway.ops.health import readiness
 from gateway.statements import Statements
+from gateway.tpm_keys import TpmKeys
 from lineage.errors import Unavailable as LedgerUnavailable
 from lineage.graph import GraphWriter
 from lineage.ledger.reader import LedgerReader
@@ -55,10 +57,12 @@ class Api:
         records = Records(directory / "ledger", directory / "lineage.sqlite3", self.world.signer.public_key)
         world = self.world
         self.app = create_api(ApiParts(
-            guard=world.guard, registry=world.registry, sessions=world.sessions, revocations=world.revocations, records=records,
-            directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
+            guard=world.guard, registry=world.registry, sessions=world.sessions, revocations=world.revocations,
+            records=records, directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
             metrics=world.metrics.render, keys=KeyOrders(world.guard, world.catalog, world.broker, tenant="main"),
             statements=Statements(world.guard, world.catalog),
+            tpm_keys=TpmKeys(world.guard, world.catalog, world.broker),
+            tickets=Tickets(world.guard, world.catalog, world.sessions.attesting),
         ))  # fmt: skip
         verifier = Verifier(self, region="de", service="demesne", clock=time.time)
         self.front = AuthenticatedApi(self.app, verifier, self.refused.append)

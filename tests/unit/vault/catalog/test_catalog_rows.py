@@ -10,6 +10,7 @@ from tests.fakes.vault_world import MAC_KEY, RECORD, WRITER, VaultWorld, new_cat
 from vault.catalog import mapping, tables
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database, sqlite_url
+from vault.catalog.rows import KbsTicketRow
 from vault.catalog.seal import VOLATILE, RowSeal
 from vault.catalog.versions import NewView
 from vault.errors import Refused
@@ -28,11 +29,12 @@ def world(tmp_path: Path) -> VaultWorld:
     world.catalog.create_credential("AKIA1", owner.principal_id, "analytics", RECORD)
     run = world.catalog.ensure_run(owner.principal_id, "analytics", "train", "w", 1000)
     world.catalog.add_io(run, "in", world.dataset.dataset_id, row.version_id, "raw", "personal", ["de"], RECORD)
-    world.catalog.set_zone(
-        "de", "de", state="open", reason="", strength="self-reported", observed=[], record=RECORD
-    )
+    world.catalog.set_zone("de", "de", state="open", reason="", strength="self-reported", observed=[], record=RECORD)
     world.catalog.may_fetch_issuer_keys("ci")
     world.catalog.keep_issuer_keys("ci", '{"keys":[]}', RECORD)
+    world.catalog.insert_kbs_ticket(
+        KbsTicketRow("main", "ab" * 32, owner.principal_id, "analytics", ("claims",), 2**52, None, 1, RECORD)
+    )
     return world
 
 
@@ -57,6 +59,7 @@ def _readers(world: VaultWorld) -> dict[str, object]:
         "run_io": lambda: catalog.io(run),
         "zone": lambda: catalog.zone_state("de"),
         "jwks": lambda: catalog.issuer_keys("ci"),
+        "kbs_ticket": lambda: catalog.find_kbs_ticket("ab" * 32),
     }
 
 

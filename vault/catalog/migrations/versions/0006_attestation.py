@@ -44,7 +44,7 @@ def upgrade() -> None:
     op.create_table(
         "kbs_ticket", _text("tenant", 63), _text("ticket_sha256", 64), _text("principal_id", 32), _text("purpose", 64),
         _text("scope"), _time("expires_at"), _time("revoked_at", nullable=True), _time("created_at"),
-        _key("ticket_sha256"),
+        _text("record", 64), sa.Column("row_mac", sa.LargeBinary(), nullable=False), _key("ticket_sha256"),
     )  # fmt: skip
     op.create_table(
         "kbs_session", _text("tenant", 63), _text("cookie_sha256", 64), _text("nonce", 64), _text("tee", 32),

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from demesne.cli import dataset, doctor, key, ledger, lineage, zone
+from demesne.cli import agent, attest, dataset, doctor, key, ledger, lineage, session, zone
 from demesne.errors import DemesneError
 
 GROUP = "demesne.commands"
@@ -31,7 +31,7 @@ def build(*, extensions: bool = True) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
-    for part in (zone, dataset, key, lineage, ledger, doctor):
+    for part in (zone, dataset, key, lineage, ledger, agent, doctor, session, attest):
         part.register(app)
     if extensions:
         _load_extensions(app)

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.gateway_world import CSV, MASKED
+from gateway.errors import Denied
+from tests.fakes.gateway_world import CSV, GATEWAY, MASKED
 from tests.fakes.identity_provider import AUDIENCE, IdentityProvider
 from tests.fakes.ledger import ledger_down
 from tests.fakes.s3_client import WireRequest, call, signed
 from tests.fakes.sts_world import HOST, ROLE, Asked, StsWorld
+from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.identities import value_digest
+from vault.attest.sample import sample_evidence
 
 TRAINING = "arn:demesne:iam::main:purpose/claims-risk-model"
 BOTH = [
@@ -434,3 +437,66 @@ def test_credentials_of_one_session_do_not_open_another(world: StsWorld, provide
     mixed = one | {"SessionToken": two["SessionToken"]}
     assert world.get(mixed, "").code == "InvalidToken"
     assert world.get(one | {"SecretAccessKey": two["SecretAccessKey"]}, "").code == "SignatureDoesNotMatch"
+
+
+# --- from identity to attestation
+
+
+def caller(world: StsWorld, answer: Asked) -> Any:
+    """The principal that these credentials authenticate."""
+    made = answer.credentials
+    request = signed(
+        "GET", "/", key=made["AccessKeyId"], secret=made["SecretAccessKey"], token=made["SessionToken"], region="de",
+        host=HOST,
+    )  # fmt: skip
+    return world.run(world.verifier.authenticate(request.head())).principal
+
+
+def opens(world: StsWorld, principal: Any, purpose: str) -> Any:
+    """One attested session by this caller, with sample evidence bound to its challenge."""
+    challenge = world.run(world.sessions.challenge(principal, purpose, ["claims"], "req"))
+    bound = ExpectedBinding(challenge["nonce"], GATEWAY, key_thumbprint(world.jwk), purpose, ("claims",))
+    return world.run(world.sessions.open(
+        principal, nonce=challenge["nonce"], kind="sample", evidence=sample_evidence(bound), key=world.jwk,
+        purpose=purpose, scope=["claims"], run=None, request_id="req",
+    ))  # fmt: skip
+
+
+def test_an_identity_session_may_attest(world: StsWorld, provider: IdentityProvider) -> None:
+    """D8: who runs is told by the token, what it runs on by the evidence; raw needs both."""
+    principal = caller(world, world.assume(token(world, provider, sub="train"), RoleArn=TRAINING))
+    assert principal.session.kind == "identity"
+    opened = opens(world, principal, "claims-risk-model")
+    row = world.catalog.session(opened.session_id)
+    assert (row.kind, row.tier, row.principal_id) == ("attested", "warning", world.trainer.principal_id)
+
+
+def test_an_attested_session_still_opens_no_other(world: StsWorld, provider: IdentityProvider) -> None:
+    with pytest.raises(Denied, match="session") as caught:
+        opens(world, world.attested(scope=("open-data",)), "claims-risk-model")
+    assert caught.value.rule == "session.from-session"
+
+
+def test_an_identity_session_attests_for_what_its_entry_names_only(world: StsWorld, provider: IdentityProvider) -> None:
+    """The principal may train; this subject of it may only look. A second rule of the file must not be climbed over."""
+    row = world.catalog.create_principal(
+        "both", "workload", ["trainer", "analyst"], "de", ["analytics", "claims-risk-model"], "0" * 32
+    )
+    world.trusts(provider.issuer(subjects=[{"subject": "ci", "principal": "both", "purposes": ["analytics"]}]))
+    principal = caller(world, world.assume(token(world, provider)))
+    assert principal.principal_id == row.principal_id
+    with pytest.raises(Denied) as caught:
+        opens(world, principal, "claims-risk-model")
+    assert caught.value.rule == "session.from-session"
+    world.sql('update session set claims = replace(claims, \'["analytics"]\', \'["analytics","claims-risk-model"]\')')
+    with pytest.raises(Denied) as caught:  # nor by whoever edits the row
+        opens(world, principal, "claims-risk-model")
+    assert caught.value.rule == "session.from-session"
+
+
+def test_a_revoked_identity_session_attests_for_nothing(world: StsWorld, provider: IdentityProvider) -> None:
+    principal = caller(world, world.assume(token(world, provider, sub="train"), RoleArn=TRAINING))
+    world.catalog.revoke_session(principal.session.session_id)
+    world.clock.advance(6_000)
+    with pytest.raises(Denied):
+        opens(world, principal, "claims-risk-model")

@@ -160,6 +160,8 @@ class S3App:
             headers.append((b"x-amz-bucket-region", failure.region.encode("ascii")))
         if failure.decision_id is not None:
             headers.append((b"x-demesne-decision", failure.decision_id.encode("ascii")))
+        if failure.rule is not None:  # to HEAD it is all that can be said
+            headers.append((b"x-demesne-rule", failure.rule.encode("ascii", "replace")))
         if failure.status == 503:
             headers.append((b"retry-after", b"%d" % (failure.retry_after or 1)))
         resource = scope["raw_path"].decode("latin-1")

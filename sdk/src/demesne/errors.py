@@ -16,18 +16,10 @@ of their own: `from_s3` turns those into these.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 _FACT = re.compile(r"(Rule|What to do|Decision): (.*?)\.(?= [A-Z][A-Za-z ]*: |\s*$|\s*['\")\]])")
-_CODE = re.compile(
-    r"\b(ReattestationRequired|AccessDenied|InvalidAccessKeyId|ExpiredToken|SlowDown|ServiceUnavailable)\b"
-)
-# What clients say when the container-credentials endpoint does not answer, or answers no.
-_NO_CREDENTIALS = re.compile(
-    r"container metadata|CredentialRetrieval|NoCredentials|locate credentials|container-role|"
-    r"/v1/credentials|CredentialsProvider|Error getting credentials", re.IGNORECASE,
-)  # fmt: skip
 
 
 class DemesneError(Exception):
@@ -187,58 +179,9 @@ def from_s3(error: BaseException) -> DemesneError:
     others hold the gateway's sentence in their text, or in the error they came from, and it is read from there.
     An error nothing is known of becomes Unavailable with its text. Never raises; `__cause__` is the original.
     """
-    if isinstance(error, DemesneError):
-        return error
-    found = next((typed for typed in map(_typed, _chain(error)) if typed is not None), None)
-    found = found or Unavailable("s3.client", f"{type(error).__name__}: {error}"[:2000])
-    found.__cause__ = error
+    from demesne.client_errors import typed
+
+    found = typed(error) or Unavailable("s3.client", f"{type(error).__name__}: {error}"[:2000])
+    if found is not error:
+        found.__cause__ = error
     return found
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and those it came from, innermost last: s3fs wraps botocore's."""
-    found: list[BaseException] = []
-    step: BaseException | None = error
-    while step is not None and step not in found and len(found) < 16:
-        found.append(step)
-        step = step.__cause__ or step.__context__
-    return found
-
-
-def _typed(error: BaseException) -> DemesneError | None:
-    if isinstance(error, DemesneError):
-        return error
-    answer = getattr(error, "response", None)
-    if isinstance(answer, Mapping) and isinstance(answer.get("Error"), Mapping):
-        return _of_answer(answer["Error"], answer.get("ResponseMetadata") or {})
-    return _of_text(f"{type(error).__name__}: {error}")
-
-
-def _of_answer(said: Mapping[str, Any], about: Mapping[str, Any]) -> DemesneError:
-    """botocore keeps every element of S3's XML; to HEAD there is none, and headers say what they can."""
-    headers = {str(name).lower(): str(value) for name, value in (about.get("HTTPHeaders") or {}).items()}
-    message, facts = split_sentence(str(said.get("Message") or "the gateway gave no reason"))
-    code = str(said.get("Code") or "unknown")
-    status = int(about.get("HTTPStatusCode") or (code if code.isdigit() else 0))
-    wait = headers.get("retry-after", "")
-    return typed_error(
-        status, headers.get("x-demesne-code") or code, message,
-        rule=said.get("Rule") or facts.get("Rule") or headers.get("x-demesne-rule"),
-        decision_id=said.get("DecisionId") or facts.get("Decision") or headers.get("x-demesne-decision"),
-        remedy=said.get("Remedy") or facts.get("What to do"),
-        retry_after=float(wait) if wait.isdigit() else None,
-    )  # fmt: skip
-
-
-def _of_text(text: str) -> DemesneError | None:
-    """A client that keeps only text. None when it says nothing of the gateway."""
-    message, facts = split_sentence(text)
-    named = _CODE.search(text)
-    if not facts and named is None:
-        return session_closed("the session's agent gave no credentials") if _NO_CREDENTIALS.search(text) else None
-    code = named[1] if named else "AccessDenied"
-    status = 503 if code in {"SlowDown", "ServiceUnavailable"} else 403
-    return typed_error(
-        status, code, message[:2000], rule=facts.get("Rule"), decision_id=facts.get("Decision"),
-        remedy=facts.get("What to do"),
-    )  # fmt: skip

@@ -156,10 +156,11 @@ class Reach:
         options: dict[str, Any] = {"endpoint_override": address, "scheme": scheme, "region": self.region}
         if self.ca is not None:
             options["tls_ca_file_path"] = str(self.ca)
+        keys = self._keys_now()  # without an agent it would go on anonymously, and say so nowhere
         if os.environ.get("AWS_ACCESS_KEY_ID"):
             # The environment's key would win at every request, long after construction: give ours outright.
             # They do not renew; `docs/limitations.md` says so. Inside `with session:` the key is out of the way.
-            return fs.S3FileSystem(**self._keys_now(), **options)
+            return fs.S3FileSystem(**keys, **options)
         with _PYARROW_ENVIRONMENT, variables_set(os.environ, self.env()):
             return fs.S3FileSystem(**options)
 

@@ -86,11 +86,18 @@ def exchange(key: SessionKey, **more: Any) -> Exchange:
 
 def test_devices_are_asked_before_the_machine_which_commits_to_them() -> None:
     key = SessionKey()
-    devices = [{"kind": "nvidia-gpu", "evidence": {"report": "ff", "ä": [1, True, None]}}]
+    devices: list[dict[str, Any]] = [{"kind": "nvidia-gpu", "evidence": {"report": "ff", "ä": [1, True, None]}}]
     gateway = Gateway(key, devices)
     run(exchange(key).open(), gateway)
     assert gateway.names() == ["/v1/challenges", "ProveDevices", "ProveMachine", "/v1/sessions"]
-    bound = {"v": 1, "nonce": NONCE, "gateway": "g", "key": key.thumbprint, "purpose": "p", "scope": ["a", "b"]}
+    bound: dict[str, Any] = {
+        "v": 1,
+        "nonce": NONCE,
+        "gateway": "g",
+        "key": key.thumbprint,
+        "purpose": "p",
+        "scope": ["a", "b"],
+    }
     asked = hashlib.sha512(rfc8785.dumps(bound | {"additional": "device"})).digest()[:32]
     digest = hashlib.sha256(rfc8785.dumps(devices)).hexdigest()
     assert gateway.steps[1].nonce == asked
@@ -172,7 +179,7 @@ def test_numbers_with_two_spellings_are_refused(value: Any) -> None:
 
 
 def test_names_are_ordered_as_jcs_does() -> None:
-    odd = {"\U00010000": 1, "\uffff": 2, "a": {"é": '\x01"\\', "B": []}}
+    odd: dict[str, Any] = {"\U00010000": 1, "\uffff": 2, "a": {"é": '\x01"\\', "B": []}}
     assert canonical(odd) == rfc8785.dumps(odd)
 
 

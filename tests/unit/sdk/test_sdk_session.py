@@ -70,7 +70,7 @@ def test_report_data_is_sha512_of_the_canonical_binding() -> None:
     odd = 'p"\n\x01é'
     said: dict[str, Any] = {"nonce": "ab", "gateway": "g", "purpose": odd, "scope": ["b", "a"], "thumbprint": "k"}
     binding: dict[str, Any] = {"v": 1, "nonce": "ab", "gateway": "g", "key": "k", "purpose": odd, "scope": ["a", "b"]}
-    devices = [{"kind": "nvgpu", "evidence": {"report": "é", "version": 1}}]
+    devices: list[dict[str, Any]] = [{"kind": "nvgpu", "evidence": {"report": "é", "version": 1}}]
     digest = hashlib.sha256(rfc8785.dumps(devices)).hexdigest()
     assert (additional_digest([]), additional_digest(devices)) == ("", digest)
     for additional in ("", digest):
@@ -204,7 +204,7 @@ def test_without_reattest_nobody_asks_again(gateway: FakeGateway) -> None:
 def test_a_passing_outage_is_survived(gateway: FakeGateway) -> None:
     gateway.fresh_seconds = 1
     with _attest(gateway) as session:
-        session._agent._retry_seconds = 0.05
+        session._agent._renewal._first_retry = 0.05
         gateway.hook_before = lambda _m, path: (503, "ServiceUnavailable") if "challenges" in path else None
         wait_until(lambda: session.failure is not None)
         gateway.hook_before = lambda _m, _p: None

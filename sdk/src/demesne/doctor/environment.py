@@ -53,7 +53,7 @@ def plain_http(env: Environment) -> Finding | None:
         return None
     return Finding(
         "AWS_ALLOW_HTTP", State.WARN, f"not set, and {named} is plain http", "export AWS_ALLOW_HTTP=true",
-        "obstore and polars' own reader refuse plain http without it",
+        "obstore refuses plain http without it",
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from vault.attest.nvidia.verify import NvidiaPolicy
 from vault.attest.snp.evidence import SnpVerifier
 from vault.attest.snp.policy import SnpPolicy
 from vault.attest.verifier import Verifiers
-from vault.broker.service import CHALLENGE_MS
+from vault.broker.attestations import CHALLENGE_MS
 from vault.broker.types import Attested
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database, sqlite_url

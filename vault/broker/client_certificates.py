@@ -47,7 +47,7 @@ class SessionAuthority:
         """
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, session_id)])
         built = (
-            self._builder(subject, public_key(public_jwk))
+            self._builder(subject, public_key(public_jwk), x509.random_serial_number())
             .not_valid_before(_time(begins_at - SLACK_MS))
             .not_valid_after(_time(expires_at))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -58,20 +58,22 @@ class SessionAuthority:
         return built.sign(self._key, SHA256()).public_bytes(Encoding.PEM).decode("ascii")
 
     def _own(self) -> x509.Certificate:
+        """The same bytes in every broker and after every restart: nobody has to ask whether it is still the same."""
+        serial = int.from_bytes(hashlib.sha256(self._name.public_bytes()).digest()[:16], "big")
         built = (
-            self._builder(self._name, self._key.public_key())
+            self._builder(self._name, self._key.public_key(), serial)
             .not_valid_before(_BEGIN)
             .not_valid_after(_END)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         )
-        return built.sign(self._key, SHA256())
+        return built.sign(self._key, SHA256(), ecdsa_deterministic=True)
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, serial: int) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key)
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial)
         )  # fmt: skip
 
 

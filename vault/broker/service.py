@@ -9,26 +9,25 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import rfc8785
 
-from vault.attest.binding import Binding, ExpectedBinding, additional_digest, key_thumbprint
 from vault.attest.claims import Refusal, refuse
-from vault.attest.continuity import refuse_weaker
 from vault.attest.verifier import Verifiers
 from vault.broker.administration import Administration, AdministrationParts
+from vault.broker.attestations import AttestationParts, Attestations
 from vault.broker.checks import ReleaseChecks, ReleasePolicy
 from vault.broker.client_certificates import SessionAuthority
 from vault.broker.execution import Execution, ExecutionParts
 from vault.broker.kbs import KbsOffice, KbsParts
 from vault.broker.kbs_types import KbsAttested, KbsEvidence
 from vault.broker.key_requests import Marks, MemoryMarks, RequestFacts, RequestSeal
-from vault.broker.ports import ChallengeFacts, Clock, KeyCatalog, RecordRefusal, SessionFacts, VerifyPromise
+from vault.broker.ports import Clock, KeyCatalog, RecordRefusal, VerifyPromise
 from vault.broker.revocations import Revocations
-from vault.broker.sessions import OPENING_TIERS, SESSION_MS, SealedSession, SessionSeal
+from vault.broker.sessions import SessionSeal
 from vault.broker.tpm_office import TpmOffice
 from vault.broker.types import (
     Attested,
@@ -52,12 +51,14 @@ from vault.keys.secrets import SecretBytes
 from vault.keys.token_signing import TokenSigner
 from vault.keys.zone_secrets import ZoneSecrets
 
-CHALLENGE_MS = 120_000
-MAX_SCOPE = 256
 MAX_MANIFESTS = 4
 _VERSION_ID = re.compile(r"[0-9a-f]{32}")
 _GROUP_ID_BYTES = 16
 _ENDED_UPLOAD = "upload"
+# Their subject is a principal id: keyed, as everywhere.
+_OF_PRINCIPALS = frozenset(
+    {"challenge", "attest", "kbs_challenge", "kbs_attest", "kbs_token", "tpm_begin", "tpm_finish"}
+)
 _log = logging.getLogger("demesne.broker")
 
 
@@ -95,37 +96,32 @@ class Broker:
         }
         self._providers = providers
         self._ring = KeyRing(providers, parts.catalog, parts.clock)
-        self._session_seal = SessionSeal(
-            parts.secrets.derived("session-seal"), tenant=parts.policy.tenant, zone=parts.policy.zone
-        )
-        self._authority = SessionAuthority(
-            parts.secrets.derived("session-authority"), tenant=parts.policy.tenant, zone=parts.policy.zone
-        )
+        place = {"tenant": parts.policy.tenant, "zone": parts.policy.zone}
+        session_seal = SessionSeal(parts.secrets.derived("session-seal"), **place)
+        authority = SessionAuthority(parts.secrets.derived("session-authority"), **place)
         self._hello = Hello(
-            catalog_mac_key=parts.secrets.derived("catalog-mac"),
-            token_key=parts.secrets.derived("token"),
-            record_hash_key=parts.secrets.derived("record-hash"),
-            decision_key=parts.secrets.named("decisions"),
-            ledger_public_key=parts.ledger_public_key,
-            session_authority=self._authority.certificate,
-        )
+            catalog_mac_key=parts.secrets.derived("catalog-mac"), token_key=parts.secrets.derived("token"),
+            record_hash_key=parts.secrets.derived("record-hash"), decision_key=parts.secrets.named("decisions"),
+            ledger_public_key=parts.ledger_public_key, session_authority=authority.certificate,
+        )  # fmt: skip
         self._revocations = Revocations(parts.catalog, parts.marks, parts.clock)
         self._checks = ReleaseChecks(
-            policy=parts.policy,
-            catalog=parts.catalog,
-            verify_promise=parts.verify_promise,
-            session_seal=self._session_seal,
-            record_hash_key=self._hello.record_hash_key,
-            clock=parts.clock,
-            marks=parts.marks,
+            policy=parts.policy, catalog=parts.catalog, verify_promise=parts.verify_promise, session_seal=session_seal,
+            record_hash_key=self._hello.record_hash_key, clock=parts.clock, marks=parts.marks,
             revocations=self._revocations,
-        )
-
+        )  # fmt: skip
+        self._attestations = Attestations(
+            AttestationParts(
+                catalog=parts.catalog, verifiers=parts.verifiers, checks=self._checks, revocations=self._revocations,
+                seal=session_seal, authority=authority, tpm=parts.tpm, clock=parts.clock,
+                development=parts.policy.posture == "development",
+            )
+        )  # fmt: skip
         self._execution, self._administration = _key_office(parts, self._ring)
         self._kbs = KbsOffice(
             KbsParts(
-                catalog=parts.catalog, clock=parts.clock, judge=self._judged, seal=self._begun,
-                signer=TokenSigner(parts.secrets.derived("kbs-token")),
+                catalog=parts.catalog, clock=parts.clock, judge=self._attestations.judged,
+                seal=self._attestations.begun, signer=TokenSigner(parts.secrets.derived("kbs-token")),
                 statement_key=parts.secrets.derived("kbs-statement"),
                 issuer=f"demesne:{parts.policy.tenant}/{parts.policy.zone}",
             )
@@ -216,18 +212,7 @@ class Broker:
     def challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge:
         """A single-use nonce whose row fixes who asked, for what, over which datasets, at which gateway."""
         with self._recording("challenge", None, principal_id):
-            if not principal_id or not purpose or not gateway or not 0 < len(set(scope)) <= MAX_SCOPE:
-                raise Malformed("attest.challenge", f"a principal, a purpose, a gateway, 1 to {MAX_SCOPE} datasets")
-            challenge = Challenge(secrets.token_hex(32), self._clock() + CHALLENGE_MS)
-            self._catalog.add_challenge(
-                nonce=challenge.nonce,
-                principal_id=principal_id,
-                purpose=purpose,
-                scope=tuple(sorted(set(scope))),
-                gateway=gateway,
-                expires_at=challenge.expires_at,
-            )
-            return challenge
+            return self._attestations.challenge(principal_id, purpose, scope, gateway)
 
     def attest(
         self,
@@ -250,49 +235,10 @@ class Broker:
         attested key (`bind_key`), or who comes from `source`, the address the evidence came from.
         """
         with self._recording("attest", None, principal_id, session=session_id):
-            now = self._clock()
-            issued = self._catalog.consume_challenge(nonce, now)
-            if issued is None or issued.nonce != nonce or issued.profile:
-                raise refuse(Refusal.NONCE, "unknown, used, expired, or of another protocol")
-            if issued.principal_id != principal_id:
-                raise refuse(Refusal.PRINCIPAL, "the challenge was given to another principal")
-            thumbprint = key_thumbprint(public_jwk)
-            scope = tuple(issued.scope)
-            expected = ExpectedBinding(
-                nonce, issued.gateway, thumbprint, issued.purpose, scope, additional_digest(additional)
-            )
-            document = self._judged(principal_id, kind, evidence, additional, expected, now)
-            expires_at, begun, bound_key = now + SESSION_MS, session_id is None, thumbprint if bind_key else ""
-            if session_id is not None:
-                row = self._check_same_session(session_id, issued, thumbprint, document)
-                expires_at, bound_key = row.expires_at, row.bound_key  # what it is bound by is settled when it begins
-            made = self._seal(
-                session_id or secrets.token_hex(16), issued, thumbprint, document, expires_at,
-                "" if bound_key else source, bound_key,
+            return self._attestations.attest(
+                nonce, kind, evidence, public_jwk, principal_id, session_id, additional, source=source,
+                bind_key=bind_key,
             )  # fmt: skip
-            if not (bound_key and begun):
-                return made
-            return replace(made, certificate=self._authority.issue(public_jwk, made.session_id, now, expires_at))
-
-    def _judged(
-        self, principal_id: str, kind: str, evidence: Mapping[str, Any], additional: Sequence[Mapping[str, Any]],
-        expected: Binding, now: int,
-    ) -> dict[str, Any]:  # fmt: skip
-        """The claims of a machine and its devices, as a session keeps them; what was revoked has none."""
-        claims = self._parts.verifiers.verify(kind, evidence, expected, now)
-        if self._parts.tpm is not None:
-            self._parts.tpm.seen(principal_id, claims)
-        devices = self._parts.verifiers.verify_devices(additional, expected, now)
-        if self._policy.posture != "development" and any(found.synthetic_only for found in (claims, *devices)):
-            raise refuse(Refusal.POSTURE, "such evidence is for development")
-        document = claims.as_document()
-        if devices:
-            document["devices"] = [device.as_document() for device in devices]
-            # The broker's check 6 and the doctrine look here: one device of no worth is the session's worth.
-            document["synthetic_only"] = any(found.synthetic_only for found in (claims, *devices))
-        if self._revocations.found(principal_id, document) is not None:
-            raise refuse(Refusal.REVOKED, "principal, platform or measurement")
-        return document
 
     def kbs_challenge(self, principal_id: str, purpose: str, scope: list[str], gateway: str) -> Challenge:
         """As `challenge`, for clients of the key-broker protocol (`vault.broker.kbs`); without a principal it leads
@@ -324,9 +270,7 @@ class Broker:
         with self._recording("tpm_finish", None, principal_id):
             return self._tpm().finish(enrolment_id, principal_id, secret)
 
-    def tpm_approve(
-        self, key_name: str, policy: dict[str, Any], decision: Promised, entry: Promised
-    ) -> TpmKeyState:
+    def tpm_approve(self, key_name: str, policy: dict[str, Any], decision: Promised, entry: Promised) -> TpmKeyState:
         """Which PCR values count for this key, by a decision about the zone."""
         with self._recording("tpm_approve", None, key_name):
             return self._tpm().approve(key_name, policy, decision, entry)
@@ -381,47 +325,6 @@ class Broker:
             raise refuse(Refusal.NO_TRUST, "no TPM is enrolled here")
         return self._parts.tpm
 
-    def _check_same_session(
-        self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any]
-    ) -> SessionFacts:
-        row = self._catalog.find_session(session_id)
-        if row is None or row.session_id != session_id:
-            raise refuse(Refusal.SESSION, "no such session")
-        self._checks.check_session_row(row)
-        if (row.principal_id, row.purpose, tuple(row.scope)) != (
-            issued.principal_id, issued.purpose, tuple(issued.scope),
-        ):  # fmt: skip
-            raise refuse(Refusal.SESSION, "another principal, purpose or scope than the session's")
-        if row.key_thumbprint != thumbprint:
-            raise refuse(Refusal.KEY, "another key than the session's")
-        refuse_weaker(dict(row.claims), claims)
-        return row
-
-    def _begun(
-        self, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], now: int, source: str
-    ) -> Attested:
-        return self._seal(secrets.token_hex(16), issued, thumbprint, claims, now + SESSION_MS, source, "")
-
-    def _seal(
-        self, session_id: str, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], expires_at: int,
-        bound_source: str, bound_key: str,
-    ) -> Attested:  # fmt: skip
-        attested_at, scope = self._clock(), tuple(issued.scope)
-        seals = {
-            tier: self._session_seal.seal(
-                SealedSession(
-                    session_id=session_id, principal_id=issued.principal_id, purpose=issued.purpose, scope=scope,
-                    kind="attested", claims=claims, key_thumbprint=thumbprint, attested_at=attested_at,
-                    expires_at=expires_at, tier=tier, bound_source=bound_source, bound_key=bound_key,
-                )
-            )
-            for tier in OPENING_TIERS
-        }  # fmt: skip
-        return Attested(
-            session_id, claims, attested_at, expires_at, seals, thumbprint, issued.purpose, scope, bound_source,
-            bound_key,
-        )  # fmt: skip
-
     @contextmanager
     def _recording(
         self, method: str, scope: KeyScope | None, subject: str, *, session: str | None = None, job: str | None = None
@@ -445,15 +348,6 @@ class Broker:
     ) -> None:
         """One flat `broker-refusal` entry: names and reasons, never key material or object names."""
         now = self._clock()
-        principal = method in {
-            "challenge",
-            "attest",
-            "kbs_challenge",
-            "kbs_attest",
-            "kbs_token",
-            "tpm_begin",
-            "tpm_finish",
-        }  # their subject is a principal id: keyed, as everywhere
         entry = {
             "v": 1,
             "type": "broker-refusal",
@@ -465,7 +359,7 @@ class Broker:
             "reason": refusal.reason,
             "dataset_id": scope.dataset_id[:64] if scope else None,
             "key_class": scope.key_class if scope else None,
-            "subject": None if principal else subject[:128],
+            "subject": None if method in _OF_PRINCIPALS else subject[:128],
             "session": session[:64] if session else None,
             "job": job[:64] if job else None,
         }

@@ -44,6 +44,7 @@ def test_a_certificate_says_whose_key_it_is_and_no_more() -> None:
 def test_brokers_of_one_zone_are_one_authority_and_others_are_not() -> None:
     made = x509.load_pem_x509_certificate(authority().issue(new_jwk(), "x", NOW, NOW + HOUR).encode())
     made.verify_directly_issued_by(x509.load_der_x509_certificate(authority().certificate))
+    assert authority().certificate == authority().certificate
     for other in (authority(b"t" * 32), authority(zone="fr")):
         with pytest.raises((ValueError, Exception)):
             made.verify_directly_issued_by(x509.load_der_x509_certificate(other.certificate))

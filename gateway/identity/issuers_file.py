@@ -10,6 +10,7 @@ from vault.attest.trust.watched import Loaded, WatchedFile
 
 NAME: Final = "identity-issuers.json"
 LOOK_MS: Final = 2_000
+_SHORT: Final = "identity-issuers"
 
 
 class IssuersFile:
@@ -33,6 +34,11 @@ class IssuersFile:
                 self._loaded, self._looked = self._file.look(), now
             return self._loaded
 
-    def state(self) -> str:
-        """present, missing, expired or unreadable, for who asks how the zone is."""
-        return self.loaded().state(self._clock()).value
+    def states(self) -> dict[str, str]:
+        """present, missing, expired or unreadable, by the file's name, for who asks how the zone is."""
+        return {_SHORT: self.loaded().state(self._clock()).value}
+
+    def ends(self) -> dict[str, int]:
+        """When the file expires, ms UTC."""
+        dated = self.loaded().dated
+        return {} if dated is None else {_SHORT: dated.expires_ms}

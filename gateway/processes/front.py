@@ -200,11 +200,9 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
         lambda token: open_token(hello.token_key, token), (Refused,), now_ms, static_key=static_key,
     )  # fmt: skip
     refusals = RefusalCounter()
+    issuers = IssuersFile(settings.trust_path, now_ms)
     roles = IdentitySessions(
-        guard, catalog,
-        WebIdentities(
-            IssuersFile(settings.trust_path, now_ms), IssuerKeys(catalog, guard.blocking, now_ms), now_ms
-        ),
+        guard, catalog, WebIdentities(issuers, IssuerKeys(catalog, guard.blocking, now_ms), now_ms),
         token_key=hello.token_key, run_window_ms=window_ms, refusals=limit, shares=shares,
     )  # fmt: skip
     verifiers = {
@@ -221,9 +219,10 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
             guard=guard, registry=registry, sessions=sessions,
             records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
             directory=directory, readiness=readiness(
-                facts, doctrine, lambda: _answers(settings), lambda: trust.material(now_ms()).states(now_ms())
+                facts, doctrine, lambda: _answers(settings),
+                lambda: trust.material(now_ms()).states(now_ms()) | issuers.states(),
             ),
-            metrics=lambda: _rendered(metrics, trust), keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
+            metrics=lambda: _rendered(metrics, trust, issuers), keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
             tickets=key_broker.tickets,
             revocations=revocations, statements=Statements(guard, catalog),
             tpm_keys=TpmKeys(guard, catalog, broker),
@@ -249,9 +248,9 @@ def _answers(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _rendered(metrics: Metrics, trust: TrustDirectory) -> bytes:
+def _rendered(metrics: Metrics, trust: TrustDirectory, issuers: IssuersFile) -> bytes:
     material, now = trust.material(now_ms()), now_ms()
-    metrics.trusted(material.states(now), material.ends())
+    metrics.trusted(material.states(now) | issuers.states(), material.ends() | issuers.ends())
     return metrics.render()
 
 

@@ -99,6 +99,16 @@ class Settings(BaseSettings):
     trust_dir: Path | None = Field(
         None, description="directory of files that say whose evidence is believed; empty = trust/ of the zone"
     )
+    collateral_sources: str = Field(
+        "", description="services that `demesne attest collateral refresh` may ask, ROLE=https://HOST by comma; "
+        "empty = none",
+    )  # fmt: skip
+    collateral_ca: Path | None = Field(
+        None, description="PEM authorities these services are checked against; empty = public"
+    )
+    collateral_networks: str = Field(
+        "", description="address ranges (CIDR, by comma) of these services; empty = public"
+    )
 
     freshness_seconds: int = Field(900, ge=1, le=3600, description="an attestation older than this opens nothing raw")
     freshness_grace_seconds: int = Field(60, ge=0, le=60, description="503 for so long after it lapsed, then 403")

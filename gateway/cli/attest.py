@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from demesne.cli.output import Json, print_json, print_table
+from gateway.cli import collateral
 from vault.attest.offline.contents import MAX_FILE, Presented, milliseconds
 from vault.attest.offline.inspection import inspect_file
 from vault.attest.offline.kinds import KINDS, verify_files
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(verify)
     group.command("inspect")(inspect)
     group.command("check-manifest")(check_manifest)
+    collateral.register(group)
     app.add_typer(group, name="attest")
 
 

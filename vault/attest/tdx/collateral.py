@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from vault.attest.certificates import check_not_revoked, check_path, load_pem_chain, load_revocations
 from vault.attest.claims import Refusal, refuse
-from vault.attest.tdx.pck import Pck, common_name, p256_key
+from vault.attest.tdx.pck import PCK_ISSUERS, Pck, common_name, p256_key
 from vault.errors import Refused
 
 MAX_JSON = 256 * 1024
@@ -74,6 +74,34 @@ def parse_collateral(document: Mapping[str, Any]) -> Collateral:
 
 def verified_collateral(collateral: Collateral, pck: Pck, roots: Collection[str], now: datetime) -> VerifiedCollateral:
     """`Refused`: `collateral`, `fmspc`, `revoked`, `no-trust`."""
+    verified, signers = _signed(collateral, roots, now)
+    _check_platform(verified.tcb_info, pck)
+    listed = _lists(collateral, signers, pck.path[1], pck.path[2], now)
+    check_not_revoked(pck.path[0], listed)
+    return verified
+
+
+def collateral_of_no_quote(
+    collateral: Collateral, authority_chain: bytes, roots: Collection[str], now: datetime
+) -> VerifiedCollateral:
+    """As `verified_collateral`, before any platform shows its certificate: `authority_chain` (PEM) is who issued the
+    list of platforms. For taking collateral in; what it is for, `tcb_info` says."""
+    verified, signers = _signed(collateral, roots, now)
+    try:
+        path = load_pem_chain(authority_chain)
+        check_path(path, roots, now)
+    except Refused as refused:
+        raise refuse(Refusal.COLLATERAL, f"pck_crl_issuer_chain: {refused}") from refused
+    if len(path) != 2 or common_name(path[0]) not in PCK_ISSUERS:
+        raise refuse(Refusal.COLLATERAL, "pck_crl_issuer_chain: not of an authority of platforms")
+    _lists(collateral, signers, path[0], path[1], now)
+    return verified
+
+
+def _signed(
+    collateral: Collateral, roots: Collection[str], now: datetime
+) -> tuple[VerifiedCollateral, list[x509.Certificate]]:
+    """Both documents, signed and current, and who signed them."""
     if not roots:
         raise refuse(Refusal.NO_TRUST, "no root is trusted")
     tcb_signer = _signer(collateral.tcb_info_issuer_chain, roots, now)
@@ -81,13 +109,19 @@ def verified_collateral(collateral: Collateral, pck: Pck, roots: Collection[str]
     qe_signer = _signer(collateral.qe_identity_issuer_chain, roots, now)
     qe_identity = _document(collateral.qe_identity, collateral.qe_identity_signature, qe_signer[0], "TD_QE", 2)
     issued = min(_current(tcb_info, now), _current(qe_identity, now))
-    _check_platform(tcb_info, pck)
-    root_list = load_revocations(collateral.root_ca_crl, pck.path[2], now)
-    for below_root in (pck.path[1], tcb_signer[0], qe_signer[0]):
-        check_not_revoked(below_root, root_list)
-    check_not_revoked(pck.path[0], load_revocations(collateral.pck_crl, pck.path[1], now))
     numbers = whole(tcb_info, "tcbEvaluationDataNumber"), whole(qe_identity, "tcbEvaluationDataNumber")
-    return VerifiedCollateral(tcb_info, qe_identity, min(numbers), issued)
+    return VerifiedCollateral(tcb_info, qe_identity, min(numbers), issued), [tcb_signer[0], qe_signer[0]]
+
+
+def _lists(
+    collateral: Collateral, signers: list[x509.Certificate], authority: x509.Certificate, root: x509.Certificate,
+    now: datetime,
+) -> x509.CertificateRevocationList:  # fmt: skip
+    """The list of platforms, when the root's list names neither its issuer nor a signer."""
+    root_list = load_revocations(collateral.root_ca_crl, root, now)
+    for below_root in (authority, *signers):
+        check_not_revoked(below_root, root_list)
+    return load_revocations(collateral.pck_crl, authority, now)
 
 
 def _signer(pem: bytes, roots: Collection[str], now: datetime) -> tuple[x509.Certificate, ...]:

@@ -20,7 +20,7 @@ ROOTS = frozenset({"44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab6
 _SGX = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 _SGX_DER = bytes.fromhex("2a864886f84d010d01")  # the same arc, as it stands inside the extension
 _PCK_NAME = "Intel SGX PCK Certificate"
-_PCK_ISSUERS = {"Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"}
+PCK_ISSUERS = {"Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"}
 _SEQUENCE, _OBJECT, _INTEGER, _OCTETS = 0x30, 0x06, 0x02, 0x04
 
 
@@ -41,7 +41,7 @@ def verified_pck(pem: bytes, roots: Collection[str], now: datetime) -> Pck:
     """`Refused`: `malformed`, `no-trust`, `chain`, `expired`, `algorithm`."""
     path = load_pem_chain(pem.removesuffix(b"\0"))  # Intel's library ends the chain like a C string
     check_path(path, roots, now)
-    if len(path) != 3 or common_name(path[0]) != _PCK_NAME or common_name(path[1]) not in _PCK_ISSUERS:
+    if len(path) != 3 or common_name(path[0]) != _PCK_NAME or common_name(path[1]) not in PCK_ISSUERS:
         raise refuse(Refusal.CHAIN, "not a provisioning certificate")
     try:
         raw = path[0].extensions.get_extension_for_oid(_SGX).value

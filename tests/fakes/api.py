@@ -350,7 +350,7 @@ class _ApiHandler(_Handler):
             "session_id": session.session_id, "run_id": hashlib.md5((document.get("run") or "").encode()).hexdigest(),
             "purpose": session.purpose, "fresh_seconds": gateway.fresh_seconds, "expires_at": "2099-01-01T00:00:00Z",
             "notice": document["evidence"]["notice"], "credentials": self._seal(session, key),
-        } | ({"client_certificate": "-----BEGIN CERTIFICATE-----\n"} if document.get("bind") else {})  # fmt: skip
+        } | ({"certificate": "-----BEGIN CERTIFICATE-----\n"} if document.get("bind") else {})  # fmt: skip
 
     def _seal(self, session: FakeSession, key: ECKey) -> str:
         end = datetime.now(UTC) + timedelta(seconds=self.server.gateway.credential_seconds)

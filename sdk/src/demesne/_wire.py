@@ -158,7 +158,7 @@ def read_opened(answer: object) -> Opened:
         _positive(fields["fresh_seconds"]),
         _text(fields.get("notice")),
         fields["credentials"],
-        _text(fields.get("client_certificate")),
+        _text(fields.get("certificate")),
     )
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,16 +21,25 @@ TABLE = pa.table({"name": ["Ada", "Grace"], "age": [36, 85]})
 
 
 @contextmanager
-def gateway_with_claims() -> Iterator[FakeGateway]:
+def gateway_with_claims(dataset: str = "claims", key: str = "part-0.parquet") -> Iterator[FakeGateway]:
     with FakeGateway() as running:
-        running.datasets["claims"] = {"name": "claims", "zone": "de", "synthetic": True}
+        running.datasets[dataset] = {"name": dataset, "zone": "de", "synthetic": True}
         buffer = io.BytesIO()
         pq.write_table(TABLE, buffer)
         body = buffer.getvalue()
         etag = f'"{hashlib.md5(body).hexdigest()}"'
         modified = datetime.now(UTC)
-        running.objects["claims", "part-0.parquet"] = StoredObject(body, etag, "application/x-parquet", {}, modified)
+        running.objects[dataset, key] = StoredObject(body, etag, "application/x-parquet", {}, modified)
         yield running
+
+
+def environment_of(gateway: FakeGateway, root: Path) -> dict[str, str]:
+    """What a job's environment holds: the gateway, and the job's own key."""
+    return {
+        "PATH": os.environ["PATH"], "DEMESNE_ENDPOINT": gateway.api_endpoint, "AWS_REGION": "de",
+        "DEMESNE_S3_ENDPOINT": gateway.s3_endpoint, "AWS_ACCESS_KEY_ID": "AKTRAIN",
+        "AWS_SECRET_ACCESS_KEY": "train-secret", "PYTHONPATH": f"{root}:{root}/sdk/src",
+    }  # fmt: skip
 
 
 def options_for(**options: Any) -> dict[str, Any]:

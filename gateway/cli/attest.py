@@ -13,6 +13,9 @@ from vault.attest.offline.contents import MAX_FILE, Presented, milliseconds
 from vault.attest.offline.inspection import inspect_file
 from vault.attest.offline.kinds import KINDS, verify_files
 from vault.attest.offline.manifest import UnusableManifest, check_entries, parse_manifest
+from vault.attest.offline.zone import KINDS as ZONE_KINDS
+from vault.attest.offline.zone import verify_in_zone
+from vault.attest.trust.directory import TrustDirectory
 from vault.errors import Refused
 
 EXIT_REFUSED = 3
@@ -50,11 +53,17 @@ def verify(
     expect_report_data: Annotated[
         str | None, typer.Option("--expect-report-data", help="The binding it must carry, hex, at most 64 bytes.")
     ] = None,
+    trust: Annotated[
+        Path | None, typer.Option("--trust", help="Verify as a broker with this trust directory would.")
+    ] = None,
+    development: Annotated[bool, typer.Option("--development", help="With --trust: in a development posture.")] = False,
     json: Json = False,
 ) -> None:
     """Verify evidence. Exits 0 verified, 3 refused (with the name of the check that failed), 2 unusable input."""
     try:
         _check_kind(kind)
+        if trust is not None:
+            _check_trust(trust, kind, expect_report_data, collateral)
         presented = Presented(
             _read(evidence),
             tuple(_read(path) for path in endorsement or ()),
@@ -65,7 +74,12 @@ def verify(
     except _Unusable as error:
         raise _end(error, as_json=json) from error
     try:
-        verdict = verify_files(kind, presented)
+        verdict = (
+            verify_files(kind, presented) if trust is None
+            else verify_in_zone(
+                kind, presented, TrustDirectory(trust, development=development), development=development
+            )
+        )  # fmt: skip
     except Refused as refused:
         raise _refused(kind, refused, as_json=json) from refused
     if json:
@@ -142,6 +156,17 @@ def check_manifest(
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise _Unusable(f"--kind is one of {', '.join(sorted(KINDS))}")
+
+
+def _check_trust(trust: Path, kind: str, bound: str | None, given: Path | None) -> None:
+    if not trust.is_dir():
+        raise _Unusable(f"--trust: {trust} is no directory")
+    if kind not in ZONE_KINDS:
+        raise _Unusable(f"--trust: --kind is one of {', '.join(sorted(ZONE_KINDS))}")
+    if bound is None:
+        raise _Unusable("--trust: a broker verifies nothing without a binding; give --expect-report-data")
+    if given is not None:
+        raise _Unusable("--trust: collateral is the directory's; leave --collateral away")
 
 
 def _read(path: Path) -> bytes:

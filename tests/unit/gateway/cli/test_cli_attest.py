@@ -10,6 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from gateway.cli import attest
+from tests.fakes.attest_trust import EXPECTED as ZONE_EXPECTED
+from tests.fakes.attest_trust import Machines, TrustFiles
 from vault.attest.binding import ExpectedBinding
 from vault.attest.sample import sample_evidence
 
@@ -125,3 +127,60 @@ def test_a_manifest_with_nothing_to_check_exits_2(tmp_path: Path, content: str) 
     (tmp_path / "MANIFEST.json").write_text(content)
     assert run("check-manifest", tmp_path, "--json")[0] == 2
     assert run("check-manifest", tmp_path / "gone", "--json")[0] == 2
+
+
+@pytest.fixture(scope="module")
+def machines() -> Machines:
+    return Machines()
+
+
+@pytest.fixture
+def zone(tmp_path: Path, machines: Machines) -> Path:
+    files = TrustFiles(tmp_path / "trust")
+    machines.trust(files)
+    files.put("development-roots/amd-milan.pem", machines.amd.root.pem)
+    files.put("development-roots/nvidia.pem", machines.nvidia.root.pem)
+    return files.path
+
+
+class TestWithAZonesTrust:
+    """`--trust`: as a broker would judge, with every list and floor."""
+
+    def ask(self, zone: Path, kind: str, evidence: Path, *more: str | Path) -> tuple[int, Any]:
+        bound = ZONE_EXPECTED.device_nonce() if kind == "nvgpu" else ZONE_EXPECTED.report_data()
+        return run("verify", "--kind", kind, "--evidence", evidence, "--trust", zone, "--at", "2026-06-01T12:00:00Z",
+                   "--expect-report-data", bound.hex(), "--json", *more)  # fmt: skip
+
+    @pytest.mark.parametrize("kind", ["snp", "nvgpu", "maa", "tpm", "sample"])
+    def test_evidence_is_judged_by_the_directory(
+        self, zone: Path, machines: Machines, kind: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "evidence"
+        form = machines.evidence(kind)
+        path.write_text(form["token"] if kind == "maa" else json.dumps(form))
+        code, document = self.ask(zone, kind, path, "--development")
+        assert (code, document["verified"]) == (0, True), document
+        assert document["claims"]["platform" if kind != "sample" else "kind"]
+        code, document = self.ask(zone, kind, path)
+        hardware = {"snp": "chain", "nvgpu": "chain", "sample": "no-trust"}
+        assert (code, document.get("refusal")) == ((3, hardware[kind]) if kind in hardware else (0, None))
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        code, document = self.ask(empty, kind, path)
+        assert (code, document["refusal"]) == (3, "no-trust")
+
+    def test_a_report_in_bytes_with_its_certificates(self, zone: Path, machines: Machines, tmp_path: Path) -> None:
+        report, chain = tmp_path / "report", tmp_path / "chain"
+        report.write_bytes(machines.amd.report(report_data=ZONE_EXPECTED.report_data()))
+        chain.write_bytes(machines.amd.leaf.pem + machines.amd.middle.pem)
+        code, document = self.ask(zone, "snp", report, "--endorsement", chain, "--development")
+        assert (code, document["claims"]["hardware"], document["claims"]["synthetic_only"]) == (0, False, True)
+
+    @pytest.mark.parametrize(
+        "change", [("--kind", "tdx-quote"), ("--trust", "/nowhere"), ("--collateral", "/etc/hostname")]
+    )
+    def test_what_a_broker_does_not_do_is_unusable(self, zone: Path, sample: Path, change: tuple[str, str]) -> None:
+        code, _ = self.ask(zone, "sample", sample, *change)
+        assert code == 2
+        code, document = run("verify", "--kind", "sample", "--evidence", sample, "--trust", zone, "--json")
+        assert (code, "--expect-report-data" in document["error"]) == (2, True)

@@ -15,6 +15,7 @@ from typing import Any
 from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Admission, Guard
 from gateway.identity.principal import Principal
+from gateway.identity.tokens import vouched_purposes
 from gateway.record import rfc3339
 from lineage.ledger.entry import encode_entry
 from vault.broker.tpm_keys import parse_policy, policy_sha256
@@ -29,7 +30,8 @@ SECRET_BYTES = 32
 class TpmKeys:
     """One per front worker."""
 
-    def __init__(self, guard: Guard, catalog: Catalog, office: TpmKeyOffice) -> None:
+    def __init__(self, guard: Guard, catalog: Catalog, office: TpmKeyOffice, *, token_key: bytes) -> None:
+        self._token_key = token_key
         self._guard = guard
         self._catalog = catalog
         self._office = office
@@ -38,7 +40,7 @@ class TpmKeys:
         self, principal: Principal, purpose: str, request: Mapping[str, Any], request_id: str
     ) -> dict[str, Any]:
         """A challenge for the TPM of this request, for who may open sessions of `purpose`."""
-        _only_own_credentials(principal)
+        await self._check_outside(principal, purpose)
         admission = await self._guard.admit(
             replace(principal, purpose=purpose), "session", request_id=request_id, interface="api"
         )
@@ -55,7 +57,8 @@ class TpmKeys:
 
     async def finish(self, principal: Principal, enrolment_id: str, secret: str) -> dict[str, Any]:
         """The enrolled key, when this is what its TPM says. The challenge fixed who may answer."""
-        _only_own_credentials(principal)
+        if _attested(principal):
+            raise _from_session()
         answer = _secret(secret)
         await self._record(principal, None, event="answered", key=None, enrolment=_enrolment_hash(enrolment_id))
         state = await self._guard.blocking(self._office.tpm_finish, enrolment_id, principal.principal_id, answer)
@@ -90,6 +93,15 @@ class TpmKeys:
         promised = await self._administered(principal, key_name, "retired", "", reason, request_id)
         return _described(await self._guard.blocking(self._office.tpm_retire, key_name, *promised))
 
+    async def _check_outside(self, principal: Principal, purpose: str) -> None:
+        """Who stole a session must not give its principal a machine of his. Where tokens of an identity provider stand
+        for keys, theirs count for the purposes that the provider's entry names."""
+        if principal.session is None:
+            return
+        row = await self._guard.blocking(self._catalog.find_session, principal.session.session_id)
+        if _attested(principal) or row is None or purpose not in vouched_purposes(self._token_key, row):
+            raise _from_session()
+
     async def _administered(
         self, principal: Principal, key_name: str, event: str, policy: str, reason: str, request_id: str
     ) -> tuple[Promised, Promised]:
@@ -114,11 +126,15 @@ class TpmKeys:
         ))  # fmt: skip
 
 
-def _only_own_credentials(principal: Principal) -> None:
-    """Who stole a session must not give its principal a machine of his."""
-    if principal.session is not None:
-        raise Denied("AccessDenied", "A session enrols no machine", rule="session.from-session",
-                     remedy="use the principal's own credentials")  # fmt: skip
+def _attested(principal: Principal) -> bool:
+    return principal.session is not None and principal.session.kind == "attested"
+
+
+def _from_session() -> Denied:
+    return Denied(
+        "AccessDenied", "A session enrols no machine", rule="session.from-session",
+        remedy="use the principal's own credentials, or its identity provider's token",
+    )  # fmt: skip
 
 
 def _enrolment_hash(enrolment_id: str) -> str:

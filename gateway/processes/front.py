@@ -226,7 +226,7 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
             keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),
             tickets=key_broker.tickets,
             revocations=revocations, statements=Statements(guard, catalog),
-            tpm_keys=TpmKeys(guard, catalog, broker),
+            tpm_keys=TpmKeys(guard, catalog, broker, token_key=hello.token_key),
         )
     )  # fmt: skip
     s3_app = S3App(

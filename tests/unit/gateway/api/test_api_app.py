@@ -61,7 +61,7 @@ class Api:
             records=records, directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
             metrics=world.metrics.render, keys=KeyOrders(world.guard, world.catalog, world.broker, tenant="main"),
             statements=Statements(world.guard, world.catalog),
-            tpm_keys=TpmKeys(world.guard, world.catalog, world.broker),
+            tpm_keys=TpmKeys(world.guard, world.catalog, world.broker, token_key=world.hello.token_key),
             tickets=Tickets(world.guard, world.catalog, world.sessions.attesting),
         ))  # fmt: skip
         verifier = Verifier(self, region="de", service="demesne", clock=time.time)

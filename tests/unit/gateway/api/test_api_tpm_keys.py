@@ -17,6 +17,7 @@ from tests.fakes.attest_tpm_enrolment import FakeMachine, FakeMaker, as_document
 from tests.fakes.ledger import ledger_down
 from tests.unit.gateway.api.test_api_app import Api, Reply, problem
 from vault.attest.admitted.tpm import EnrolledTpmVerifier
+from vault.attest.sample import SampleVerifier
 from vault.attest.verifier import Verifiers
 from vault.broker.service import Broker
 from vault.broker.tpm_keys import EnrolledTpmKeys
@@ -43,7 +44,7 @@ class TpmApi(Api):
                 secret=b"s" * 32, verify_promise=parts.verify_promise, clock=world.clock, random=secrets.token_bytes,
             )
         )  # fmt: skip
-        verifiers = Verifiers({"tpm": EnrolledTpmVerifier({}, self.keys.find)})
+        verifiers = Verifiers({"tpm": EnrolledTpmVerifier({}, self.keys.find), "sample": SampleVerifier()})
         broker = Broker(replace(parts, tpm=self.office, verifiers=verifiers))
         vars(world.broker).update(vars(broker))
 
@@ -110,6 +111,16 @@ def test_who_may_open_no_session_enrols_no_machine(api: TpmApi) -> None:
     problem(api.begin(who=api.world.analyst), 403, "AccessDenied")
     problem(api.begin(purpose="another-purpose"), 403, "AccessDenied")
     assert api.recorded() == []
+
+
+def test_a_stolen_session_enrols_no_machine(api: TpmApi) -> None:
+    inside = api.world.attested()
+    api.people[inside.access_key_id] = inside
+    refused = problem(api.begin(who=inside), 403, "AccessDenied")
+    assert refused["rule"] == "session.from-session"
+    begun = api.begin()
+    assert problem(api.finish(begun, who=inside), 403, "AccessDenied")["rule"] == "session.from-session"
+    assert api.finish(begun).status == 201
 
 
 def test_only_an_administrator_approves_and_retires(api: TpmApi) -> None:

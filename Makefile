@@ -9,7 +9,7 @@ MINUTES ?= 60
 TARGET ?= files
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check bench crash fuzz model history hostile soak lock clean s3-tests
+.PHONY: help env demo dev test check bench crash fuzz model history hostile soak lock clean s3-tests kbs-client
 
 help: ## print the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench: $(STAMP) ## measure; prints medians and ratios, writes benchmarks/out/*.j
 
 s3-tests: $(STAMP) ## run the data plane of ceph/s3-tests; SUITE=DIR with a checkout of it
 	@$(PY) -m benchmarks.s3_tests $(if $(SUITE),--suite $(SUITE))
+
+kbs-client: $(STAMP) ## Trustee's own clients against a running zone; KBS_CLIENT=PATH[:PATH] of kbs-client or trustee-attester
+	@KBS_CLIENT="$(KBS_CLIENT)" $(PY) -m pytest tests/e2e/test_kbs.py -q -rs -p no:randomly
 
 crash: $(STAMP) ## kill -9 at every persistence call; SEEDS=1000 TARGET=files|servers for the published runs
 	@$(PY) -m tests.fault.crash --seeds $(SEEDS) --target $(TARGET) --out docs/results/crash-$(TARGET).json

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -253,3 +254,21 @@ def test_writers_of_one_key_at_once_are_ordered_by_their_commits(vault: Vault) -
     assert len(stamps) == 20
     assert stamps == sorted(set(stamps), reverse=True)
     assert [row.is_latest for row in rows] == [True] + [False] * 19
+
+
+def test_of_many_replicas_one_fetches_an_issuers_keys(url: str, catalog: Catalog) -> None:
+    """The first row, and every minute after it: one of them is told to, whoever asks at once."""
+    clock = Clock()
+    replicas = [Catalog(Database(url), RowSeal(MAC_KEY), clock) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(3):
+            told = list(pool.map(lambda one: one.may_fetch_issuer_keys("ci"), replicas))
+            assert sorted(told) == [False] * 5 + [True]
+            clock.advance(60_000)
+    catalog.keep_issuer_keys("ci", "{}", RECORD)
+    catalog.want_issuer_keys("ci")
+    found = replicas[0].issuer_keys("ci")
+    assert found is not None
+    assert (found.document, found.record) == ("{}", RECORD)
+    for replica in replicas:
+        replica.close()

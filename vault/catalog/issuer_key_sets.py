@@ -11,6 +11,7 @@ from vault.catalog.mapping import JWKS
 from vault.catalog.rows import JwksRow
 from vault.catalog.section import Section, same
 from vault.catalog.tables import jwks
+from vault.errors import Conflict
 
 FETCH_GAP_MS = 60_000
 """At most one fetch of an issuer's keys in this time, whatever clients send and however many replicas there are."""
@@ -39,7 +40,12 @@ class IssuerKeySets(Section):
 
     def may_fetch_issuer_keys(self, issuer: str) -> bool:
         """Whether the caller is the one that fetches now: it has been written down as tried before this returns."""
-        now = self._clock()
+        try:
+            return self._tried(issuer, self._clock())
+        except Conflict:
+            return False  # another replica wrote the first row in this moment
+
+    def _tried(self, issuer: str, now: int) -> bool:
         with self._database.write() as connection:
             row = self._within(connection, JWKS, _BY_ISSUER_LOCKED, issuer=issuer)
             if row is None:

@@ -1,7 +1,7 @@
 """The gateway's API for people and pipelines: zones, datasets, contracts, principals, lineage, receipts."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -79,9 +79,10 @@ class Client:
         roles: Sequence[str],
         jurisdiction: str,
         purposes: Sequence[str],
-        purpose: str,
+        purpose: str | None,
     ) -> Document:
-        """Register a principal (stewards, development posture); the answer holds its keys, once."""
+        """Register a principal (stewards); the answer holds its keys, once. `purpose` None: no static key, an identity
+        provider of the zone vouches for it (the only way in production)."""
         body = {
             "name": name, "kind": kind, "roles": list(roles), "jurisdiction": jurisdiction,
             "purposes": list(purposes), "purpose": purpose,
@@ -197,9 +198,11 @@ class Client:
         """Say of a run of yours what the gateway cannot see: names, outputs, parents, model digests."""
         return self._document(_wire.statement_call(run_id, statement))
 
-    def request(self, method: str, path: str, *, document: object = None) -> Any:
+    def request(
+        self, method: str, path: str, *, document: object = None, query: Mapping[str, str] | None = None
+    ) -> Any:
         """Any other call of the API (`docs/api`), signed; for what has no method here yet."""
-        return self._ask(_wire.call(method, path, document=document))
+        return self._ask(_wire.call(method, path, document=document, query=query))
 
     def close(self) -> None:
         self._connection.close()

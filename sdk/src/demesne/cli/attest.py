@@ -83,19 +83,22 @@ def enrol_tpm(
         return
     console().print(f"Enrolled: {key['key_name']}", markup=False)
     console().print(
-        "It opens nothing yet. On this machine: demesne attest pcrs > pcrs.json; then a steward: "
+        "It opens nothing yet. On this machine: demesne attest pcrs --json > pcrs.json; then a steward: "
         f"demesne attest approve-tpm {key['key_name']} --pcrs pcrs.json --reason …", markup=False,
     )  # fmt: skip
 
 
 def show_pcrs(
     pcrs: Annotated[str, typer.Option("--pcr", help="Indices, with commas.")] = ",".join(map(str, DEFAULT_PCRS)),
-    device: Device = DEVICE,
-) -> None:
-    """Print the PCR values of now, as `approve-tpm --pcrs` takes them. Read on a machine whose boot is known."""
+    device: Device = DEVICE, json: Json = False,
+) -> None:  # fmt: skip
+    """Show the PCR values of now; with --json as `approve-tpm --pcrs` takes them. Read where the boot is known."""
     with Tpm(opened(device)) as tpm:
-        found = tpm.pcrs(_indices(pcrs))
-    print_json({str(index): [value.hex()] for index, value in sorted(found.items())})
+        found = sorted(tpm.pcrs(_indices(pcrs)).items())
+    if json:
+        print_json({str(index): [value.hex()] for index, value in found})
+    else:
+        print_table("PCRs, SHA-256", ["pcr", "value"], [[str(index), value.hex()] for index, value in found])
 
 
 def list_keys(
@@ -124,7 +127,7 @@ def approve_tpm(
     try:
         policy = jsons.loads(pcrs.read_bytes())
     except (OSError, ValueError) as error:
-        raise Invalid("pcrs", f"{pcrs}: {error}", remedy="demesne attest pcrs > FILE") from error
+        raise Invalid("pcrs", f"{pcrs}: {error}", remedy="demesne attest pcrs --json > FILE") from error
     with Client.from_settings(settings_of(ready_file), zone=zone, role=who) as client:
         document = {"pcrs": policy, "reason": reason}
         found = client.request("PUT", f"/v1/tpm/keys/{_name(key)}/policy", document=document)

@@ -9,7 +9,6 @@ reason: revoked, lapsed, or moved to another machine.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
 from typing import Protocol
 
 import structlog
@@ -20,6 +19,7 @@ from gateway.identity.principal import Principal
 from vault.errors import VaultError
 
 LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 3.0  # with LOOK_SECONDS and the 5 s of what is known of a session: 10 s
 StillAllowed = Callable[[], GatewayError | None]
 log = structlog.get_logger(__name__)
 
@@ -41,11 +41,20 @@ def still_allowed(facts: FactsReader, principal: Principal, decision_id: str) ->
     return None if found.fresh else _ended("ReattestationRequired", decision_id)
 
 
-def _ended(rule: str, decision_id: str) -> SessionEnded:
+def _ended(rule: str, decision_id: str | None) -> SessionEnded:
     return SessionEnded(
         "ReattestationRequired", "The session was revoked, moved, or its attestation is no longer fresh", rule=rule,
         decision_id=decision_id, remedy="attest again",
     )  # fmt: skip
+
+
+async def _looked(still_allowed: StillAllowed) -> GatewayError | None:
+    """A catalog that does not say in time that a session is good has not said it."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asyncio.to_thread(still_allowed)
+    except TimeoutError:
+        return _ended("ReattestationRequired", None)
 
 
 class Ending(Protocol):
@@ -56,10 +65,10 @@ class Ending(Protocol):
 
 
 class OpenStreams:
-    """`enter` and `leave` in the loop of the worker. `executor` is for looks, which may ask the catalog."""
+    """`enter` and `leave` in the loop of the worker. Looks may ask the catalog, and so run on threads of their own: the
+    worker's may all be waiting for a store, and their streams are the ones to be ended."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    def __init__(self) -> None:
         self._open: dict[Ending, tuple[Hashable, StillAllowed]] = {}
 
     def __len__(self) -> int:
@@ -78,7 +87,7 @@ class OpenStreams:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
-            except Exception as error:  # noqa: BLE001 - the outermost handler: the next look is for what this one missed
+            except Exception as error:  # the outermost handler: the next look is for what this one missed
                 log.exception("look at open streams failed", kind=type(error).__name__)
 
     async def look(self) -> None:
@@ -88,9 +97,8 @@ class OpenStreams:
         for stream, (whose, still_allowed) in self._open.items():
             looks[whose] = still_allowed
             streams_of[whose].append(stream)
-        loop = asyncio.get_running_loop()
         for whose, still_allowed in looks.items():
-            refusal = await loop.run_in_executor(self._executor, still_allowed)
+            refusal = await _looked(still_allowed)
             if refusal is None:
                 continue
             for stream in streams_of[whose]:

@@ -120,7 +120,7 @@ class Reads:
         self._guard = guard
         self._vault = vault
         self._catalog = catalog
-        self.streams = OpenStreams(guard.executor)
+        self.streams = OpenStreams()
         self._noted: set[tuple[str, str, str]] = set()
         self._shown_by_head: OrderedDict[tuple[str, str], str] = OrderedDict()
 

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -116,6 +117,7 @@ class RequestHead:
         return found
 
 
+@lru_cache(maxsize=4096)
 def peer_address(peer: str) -> str:
     """One spelling for one peer: an IPv4 address that came over an IPv6 socket is itself, and so is this host's own
     loopback, whose clients take either. A zone index is no part of it."""

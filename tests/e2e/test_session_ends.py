@@ -143,6 +143,8 @@ def ends_within(zone: World, job: AttestedJob, why: Any, most: float) -> float:
 def test_a_revoked_session_ends_its_open_stream(zone: World) -> None:
     job = AttestedJob(zone, [BUCKET])
     taken = ends_within(zone, job, lambda: zone.command("session", "revoke", job.session_id), 10.0)
+    listed = {entry["session_id"]: entry for entry in zone.command("session", "list")["sessions"]}
+    assert (listed[job.session_id]["state"], listed[job.session_id]["bound_source"]) == ("revoked", "127.0.0.1")
     print(f"session revoked: stream ended after {taken:.1f} s")
 
 

@@ -1,6 +1,7 @@
 """Where a session's credentials count, and that they end with the trust they rest on. Time is moved by hand."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -339,6 +340,19 @@ def test_static_keys_have_nothing_that_could_lapse(big: GatewayWorld) -> None:
             return len(big.front.streams)
 
     assert big.run(get()) == 0
+
+
+def test_a_catalog_that_takes_too_long_ends_streams(big: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    who, asked = big.attested(), threading.Event()
+    monkeypatch.setattr("gateway.open_streams.ANSWER_SECONDS", 0.2)
+
+    def end() -> None:
+        big.clock.advance(SESSION_CACHE_MS)
+        monkeypatch.setattr(big.catalog, "find_session", lambda _: asked.wait(5) and None)
+
+    client, ended = stalled(big, who, end)
+    asked.set()
+    assert (client.cut, ended.rule) == (1, "ReattestationRequired")
 
 
 def test_a_catalog_that_does_not_answer_ends_streams(big: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,9 @@ def _audience(issuer: Issuer, claims: Mapping[str, Any]) -> str:
     ours = [one for one in listed if one in issuer.audiences]
     if not ours:
         raise TokenRefused("InvalidIdentityToken", "identity.audience", "Incorrect token audience")
-    if len(listed) > 1 and (issuer.kind != "oidc" or claims.get("azp") not in issuer.audiences):
+    party = claims.get("azp")
+    issued_to_us = issuer.kind == "oidc" and isinstance(party, str) and party in issuer.audiences
+    if len(listed) > 1 and not issued_to_us:
         raise TokenRefused("InvalidIdentityToken", "identity.audience", "The token is for others as well")
     return str(ours[0])
 

@@ -70,6 +70,8 @@ CLAIMS: list[tuple[dict[str, Any], tuple[str, str] | None]] = [
     ({"aud": [AUDIENCE, "other"]}, ("InvalidIdentityToken", "identity.audience")),
     ({"aud": [AUDIENCE, "other"], "azp": "other"}, ("InvalidIdentityToken", "identity.audience")),
     ({"aud": [AUDIENCE, "other"], "azp": AUDIENCE}, None),
+    ({"aud": [AUDIENCE, "other"], "azp": [AUDIENCE]}, ("InvalidIdentityToken", "identity.audience")),
+    ({"aud": [AUDIENCE, "other"], "azp": {}}, ("InvalidIdentityToken", "identity.audience")),
     ({"aud": "other", "azp": AUDIENCE}, ("InvalidIdentityToken", "identity.audience")),
     ({"sub": None}, ("IDPRejectedClaim", "identity.subject")),
     ({"sub": ""}, ("IDPRejectedClaim", "identity.subject")),

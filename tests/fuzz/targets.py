@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.attest_intel import FakeIntel
+from tests.fakes.attest_kbs import TeeKeyPair, sample_evidence, snp_evidence
 from tests.fakes.attest_nitro import FakeNitro
 from tests.fakes.attest_nvidia import FakeNvidia
 from tests.fakes.attest_pki import NOW_MS, ec_key, raw_signature
@@ -26,6 +27,9 @@ from vault.attest.azure.evidence import AzureEvidence, parse_trustee
 from vault.attest.azure.verify import AzurePolicy, AzureTrust, verify_azure
 from vault.attest.claims import Claims, Refusal
 from vault.attest.documents import json_object
+from vault.attest.kbs.evidence import TEES, device_forms, primary_form
+from vault.attest.kbs.init_data import check_init_data
+from vault.attest.kbs.keys import load_tee_key
 from vault.attest.nitro.verify import NitroPolicy, verify_nitro
 from vault.attest.nvidia.evidence import parse_list
 from vault.attest.nvidia.verify import NvidiaPolicy, verify_nvidia
@@ -34,6 +38,7 @@ from vault.attest.offline.contents import Presented
 from vault.attest.offline.inspection import inspect_file
 from vault.attest.offline.kinds import KINDS, verify_files
 from vault.attest.snp.evidence import certificate_table, parse_tsm
+from vault.attest.snp.evidence import parse_evidence as parse_snp
 from vault.attest.snp.policy import SnpPolicy
 from vault.attest.snp.verify import verify_snp
 from vault.attest.tdx.eventlog import replay
@@ -114,6 +119,11 @@ class _Makers:
     def snp(self, raw: bytes) -> Claims:
         return verify_snp(raw, self.amd.certificates, self.amd.trust, SnpPolicy(), BOUND, NOW_MS)
 
+    def taken_apart(self, raw: bytes) -> Claims:
+        """A report as Trustee's clients send it."""
+        report, certificates = parse_snp(primary_form("snp", json_object(raw, "evidence"))[1])
+        return verify_snp(report, certificates, self.amd.trust, SnpPolicy(), BOUND, NOW_MS)
+
     def aws(self, raw: bytes) -> Claims:
         return verify_nitro(raw, self.nitro.roots, NitroPolicy(), BOUND, NOW_MS)
 
@@ -180,6 +190,7 @@ def targets() -> dict[str, Target]:
     data = runtime_data(m.tpm)
     found = {
         "snp": _as_it_comes(m.snp, report, m.amd.report(version=5)),
+        "kbs-snp": _as_it_comes(m.taken_apart, _text(snp_evidence(report, m.amd.certificates))),
         "nitro": _as_it_comes(m.aws, m.nitro.document()),
         "tdx": _as_it_comes(m.tdx, quote, m.intel.quote(5)),
         "nvgpu": _as_it_comes(m.device, m.nvidia.report()),
@@ -224,6 +235,33 @@ def _verdict(kind: str, raw: bytes) -> object:
     return verify_files(kind, Presented(raw, (), None, None, NOW_MS))
 
 
+def _kbs(raw: bytes) -> object:
+    """What a client of the key-broker protocol may send, as whatever it may be."""
+    document = json_object(raw, "evidence")
+    for tee in sorted(TEES):
+        _named(functools.partial(_primary, tee, document), raw)
+    for read in (load_tee_key, lambda document: check_init_data("snp", document, {})):
+        _named(functools.partial(_of_document, read, document), raw)
+    return device_forms(raw.decode("utf-8", "replace"))
+
+
+def _kbs_seeds(m: _Makers, report: bytes) -> list[bytes]:
+    return [
+        _text(snp_evidence(report, m.amd.certificates)), _text(sample_evidence(bytes(48))), _text(TeeKeyPair().jwk),
+        _text({"quote": "AAAA", "cc_eventlog": None}), _text({"format": "toml", "body": 'algorithm = "sha384"'}),
+        _text({"nvidia": {"device_evidence_list": [{"arch": "HOPPER", "evidence": "AAAA", "certificate": "AAAA"}]}}),
+        _text({"ak_public": "AAAA", "tpm_quote": {"signature": "ABQACwAAAAA=", "message": "AAAA", "pcrs": ["00"]}}),
+    ]  # fmt: skip
+
+
+def _primary(tee: str, document: dict[str, Any], _raw: bytes) -> object:
+    return primary_form(tee, document)
+
+
+def _of_document(read: Callable[[dict[str, Any]], object], document: dict[str, Any], _raw: bytes) -> object:
+    return read(document)
+
+
 def _readers(m: _Makers, report: bytes, quote: bytes) -> dict[str, Target]:
     def files(raw: bytes) -> object:
         for kind in KINDS:
@@ -241,6 +279,7 @@ def _readers(m: _Makers, report: bytes, quote: bytes) -> dict[str, Target]:
         "devices": _reader(parse_list, _text([{"arch": "HOPPER", "evidence": "", "certificate": ""}])),
         "ocsp": _reader(load_answer, b"0\x03\x0a\x01\x00"),
         "trustee": _reader(lambda raw: parse_trustee(json_object(raw, "evidence")), trustee),
+        "kbs": _reader(_kbs, *_kbs_seeds(m, report)),
         "inspect": _reader(lambda raw: inspect_file(raw, None), report, quote, evidence, *tokens),
         "files": Target(files, (report, quote, evidence, *tokens)),
     }

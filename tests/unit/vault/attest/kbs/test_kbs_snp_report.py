@@ -3,17 +3,16 @@
 import base64
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import vectors_path
+from tests.conftest import ROOT, vectors_path
 from tests.fakes.attest_kbs import sev_struct
 from vault.attest.kbs.snp_report import report_bytes
 from vault.errors import Refused
 
-WRITTEN = json.loads(Path("tests/vectors/kbs/sev_reports.json").read_text())["cases"]
+WRITTEN = json.loads((ROOT / "tests/vectors/kbs/sev_reports.json").read_text())["cases"]
 TURIN, V2, V5 = (WRITTEN[name] for name in ("turin-v3", "milan-v2", "turin-v5"))
 
 

@@ -227,23 +227,27 @@ def scikit_learn(at: Place) -> Read:
     return read
 
 
-class RowGroups:
-    """A PyTorch map-style dataset: one row group an item. Each worker makes its own filesystem."""
+class Shares:
+    """A PyTorch map-style dataset: a share of the row groups an item. Each worker makes its own filesystem.
 
-    def __init__(self, path: str, groups: int) -> None:
+    A view's row groups are others than the original's: their number is asked of the file.
+    """
+
+    def __init__(self, path: str, shares: int) -> None:
         self._path = path
-        self._groups = groups
+        self._shares = shares
         self._files: Any = None
 
     def __len__(self) -> int:
-        return self._groups
+        return self._shares
 
-    def __getitem__(self, group: int) -> Rows:
+    def __getitem__(self, share: int) -> Rows:
         import pyarrow.parquet as pq
 
         self._files = self._files or pyarrow_s3()
         with pq.ParquetFile(self._path, filesystem=self._files) as file:
-            return rows(file.read_row_group(group, columns=COLUMNS))
+            first, end = (bound * file.num_row_groups // self._shares for bound in (share, share + 1))
+            return rows(file.read_row_groups(list(range(first, end)), columns=COLUMNS))
 
 
 def torch(at: Place) -> Read:
@@ -251,7 +255,7 @@ def torch(at: Place) -> Read:
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
-        RowGroups(at.path, 2), batch_size=1, num_workers=2, persistent_workers=True, collate_fn=lambda batch: batch[0]
+        Shares(at.path, 2), batch_size=1, num_workers=2, persistent_workers=True, collate_fn=lambda batch: batch[0]
     )
     return lambda: [row for group in loader for row in group]
 

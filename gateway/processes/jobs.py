@@ -164,6 +164,7 @@ def _duties(
             Duty("keys", KEEP_SECONDS, keeper),
             Duty("issuer-keys", ISSUER_KEYS_SECONDS, issuer_keys),
             Duty("sweep", SWEEP_SECONDS, lambda: _sweep(vault)),
+            Duty("sessions", SWEEP_SECONDS, lambda: _forget_sessions(catalog)),
             Duty("unnamed", UNNAMED_SECONDS, lambda: _unnamed(vault)),
             Duty("records", RECORDS_SECONDS, lambda: _records(vault)),
             # Beside each gateway's own copy of the ledger.
@@ -217,6 +218,11 @@ def _sum_up(settings: Settings, catalog: Catalog) -> None:
         sum_up(settings.ledger_dir, catalog)
     except LineageError as error:
         raise Unavailable("ledger", error.reason) from error
+
+
+def _forget_sessions(catalog: Catalog) -> None:
+    """A day after their end: until then a steward may look at them."""
+    catalog.forget_identity_sessions(now_ms() - 86_400_000)
 
 
 def _sweep(vault: Vault) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, update
 
 from vault.catalog.mapping import CHALLENGE, SESSION
 from vault.catalog.rows import ChallengeRow, SessionRow
-from vault.catalog.section import Section, same
+from vault.catalog.section import Section, literal, same
 from vault.catalog.tables import challenge, session
 from vault.errors import Conflict, NotFound, Refused
 
@@ -40,6 +40,10 @@ _CONSUME = (
     )
     .values(consumed_at=bindparam("c_now"))
 )
+_FORGET = delete(session).where(
+    session.c.tenant == bindparam("s_tenant"), session.c.kind == literal("identity"),
+    session.c.expires_at < bindparam("s_before"),
+)  # fmt: skip
 _SWEEP = delete(challenge).where(
     challenge.c.tenant == bindparam("c_tenant"), challenge.c.expires_at < bindparam("c_now")
 )
@@ -99,6 +103,12 @@ class Sessions(Section):
                 raise NotFound("session", session_id)
             if row.revoked_at is None:
                 self._replace(connection, SESSION, replace(row, revoked_at=self._clock()))
+
+    def forget_identity_sessions(self, before: int) -> int:
+        """Rows of identity sessions that ended before then: every renewal of every job makes one, and the ledger has
+        them all. How many went."""
+        with self._database.write() as connection:
+            return connection.execute(_FORGET, {"s_tenant": self.tenant, "s_before": before}).rowcount
 
     def add_challenge(
         self, *, nonce: str, principal_id: str, purpose: str, scope: tuple[str, ...], gateway: str, expires_at: int,

@@ -113,6 +113,15 @@ def test_credentials_end_when_they_say_so(world: StsWorld, provider: IdentityPro
     assert world.get(world.assume(token(world, provider)).credentials, "claims/a.csv").body == MASKED
 
 
+def test_ended_sessions_are_forgotten_and_attested_ones_are_not(world: StsWorld, provider: IdentityProvider) -> None:
+    world.attested()
+    world.assume(token(world, provider))
+    world.clock.advance(3_600_000)
+    world.assume(token(world, provider))
+    assert world.catalog.forget_identity_sessions(world.clock() + 1) == 1
+    assert sorted(row[0] for row in world.rows("select kind from session")) == ["attested", "identity"]
+
+
 # --- identity is not attestation
 
 

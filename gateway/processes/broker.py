@@ -47,7 +47,8 @@ def run_broker(settings: Settings) -> int:
         return PromiseFacts(promise.at, promise.index)
 
     trust = TrustDirectory(settings.trust_path, development=development)
-    tpm_keys = EnrolledTpmKeys(catalog, zone_secrets.derived("tpm-key-seal"), zone=settings.zone)
+    marks = LocalMarks(settings.zone_dir / "keys")
+    tpm_keys = EnrolledTpmKeys(catalog, zone_secrets.derived("tpm-key-seal"), marks, zone=settings.zone)
     policy = ReleasePolicy(
         tenant=settings.tenant, zone=settings.zone, posture=settings.posture,
         freshness_ms=settings.freshness_seconds * 1000,
@@ -73,7 +74,7 @@ def run_broker(settings: Settings) -> int:
             # Sample evidence is admitted in development only; the doctrine and check 6 say so once more.
             verifiers=admitted_verifiers(trust, development=development, find_tpm_key=tpm_keys.find),
             verify_promise=verify_promise, ledger_public_key=public_key, record=record, clock=now_ms,
-            marks=LocalMarks(settings.zone_dir / "keys"), tpm=tpm, destroy_days=settings.destroy_days,
+            marks=marks, tpm=tpm, destroy_days=settings.destroy_days,
         )
     )  # fmt: skip
     stop = threading.Event()

@@ -16,11 +16,13 @@ from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.tpm.verify import KIND
 from vault.attest.trust.document import Section
 from vault.attest.trust.tpm_keys import EnrolledKey, pcr_policy
+from vault.broker.key_requests import Marks
 from vault.errors import Conflict, Malformed, NotFound, Refused
 
 _LABEL = b"demesne/tpm-key-seal/1\x00"
 _CLOCK = ("reset_count", "restart_count", "clock")
 _RACES = 5
+_RETIRED = "tpm"
 MAX_VALUES = 64  # of one PCR's admitted values
 
 
@@ -68,9 +70,11 @@ class TpmKeyCatalog(Protocol):
 
 
 class EnrolledTpmKeys:
-    """`key` is the broker's alone. Thread safe as the catalog is: of two that change one row, one wins."""
+    """`key` is the broker's alone, and `marks` its own directory: an older catalog that is put back revives no key that
+    was retired. Thread safe as the catalog is: of two that change one row, one wins."""
 
-    def __init__(self, catalog: TpmKeyCatalog, key: bytes, *, zone: str) -> None:
+    def __init__(self, catalog: TpmKeyCatalog, key: bytes, marks: Marks, *, zone: str) -> None:
+        self._marks = marks
         self._catalog = catalog
         self._key = key
         self._zone = zone
@@ -79,7 +83,7 @@ class EnrolledTpmKeys:
         """For the verifier: None when it is not enrolled, or is retired. `Refused("attest.chain")` for a row that this
         broker did not write."""
         row = self._catalog.tpm_key(key_name)
-        if row is None or row.retired_at is not None:
+        if row is None or self._retired(row):
             return None
         self._check(row, key_name)
         return EnrolledKey(row.key_name, parse_policy(row.pcr_policy), row.principal_id, _boot(row.last_clock))
@@ -101,6 +105,8 @@ class EnrolledTpmKeys:
 
     def retire(self, key_name: str, now_ms: int) -> TpmKeyFacts:
         """For good: this key makes no evidence any more. NotFound, Conflict."""
+        if self._catalog.tpm_key(key_name) is not None:
+            self._marks.put(_RETIRED, key_name)
         return self._change(key_name, lambda row: replace(row, retired_at=now_ms))
 
     def seen(self, principal_id: str, claims: Claims) -> None:
@@ -111,13 +117,15 @@ class EnrolledTpmKeys:
         """
         if claims.kind != KIND:
             return
+        if claims.platform.get("principal", "") not in {"", principal_id}:  # a key of the trust directory, too
+            raise refuse(Refusal.PRINCIPAL, "the attestation key is another principal's")
         name, seen = str(claims.platform["key"]), {part: int(claims.platform[part]) for part in _CLOCK}
         for _ in range(_RACES):
             row = self._catalog.tpm_key(name)
             if row is None:
                 return
             self._check(row, name)
-            if row.retired_at is not None:
+            if self._retired(row):
                 raise refuse(Refusal.CHAIN, "attestation key is not enrolled")
             if row.principal_id != principal_id:
                 raise refuse(Refusal.PRINCIPAL, "the attestation key was enrolled by another principal")
@@ -146,6 +154,9 @@ class EnrolledTpmKeys:
                 continue
             return after
         raise Conflict("tpm.changed", key_name)
+
+    def _retired(self, row: TpmKeyFacts) -> bool:
+        return row.retired_at is not None or self._marks.has(_RETIRED, row.key_name)
 
     def _check(self, row: TpmKeyFacts, key_name: str) -> None:
         if row.key_name != key_name or not hmac.compare_digest(self._seal(row), row.broker_seal):

@@ -2,7 +2,8 @@
 
     <directory>/marks/<kind>-<name>
 
-`ended` for orders about keys that were cancelled, `revoked` for sessions, `upload` (by a hash) for aborted uploads.
+`ended` for orders about keys that were cancelled, `revoked` for sessions, `upload` (by a hash) for aborted uploads,
+`tpm` for retired attestation keys.
 """
 
 import re

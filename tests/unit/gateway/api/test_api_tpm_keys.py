@@ -37,7 +37,7 @@ class TpmApi(Api):
         world = self.world
         world.clock.now_ms = NOW_MS
         parts = world.broker._parts
-        self.keys = EnrolledTpmKeys(world.catalog, b"k" * 32, zone="de")
+        self.keys = EnrolledTpmKeys(world.catalog, b"k" * 32, parts.marks, zone="de")
         self.office = TpmOffice(
             TpmParts(
                 policy=parts.policy, catalog=world.catalog, keys=self.keys, trust=lambda _: MAKER.trust,

@@ -72,6 +72,16 @@ def dribbled(answer: bytes, pause: float = 0.05) -> Answer:
     return slowly
 
 
+def held(answer: bytes) -> Answer:
+    """All of it, and then neither an end nor another byte."""
+
+    def hold(connection: socket.socket, _path: str) -> None:
+        connection.sendall(answer)
+        connection.recv(1)
+
+    return hold
+
+
 class IssuerServer:
     """`requests`: the paths asked for, in order. `hangs`: it takes connections and says nothing, not even TLS."""
 

@@ -1,4 +1,4 @@
-"""Issuers' keys from a real HTTPS server that lies: one fetch a minute at most, old ones kept for a day, then closed."""
+"""Issuers' keys from an HTTPS server that lies: one fetch a minute at most, old ones kept for a day, then closed."""
 
 import asyncio
 import gzip
@@ -26,6 +26,7 @@ from tests.fakes.issuer_server import (
     IssuerServer,
     by_path,
     dribbled,
+    held,
     raw,
     redirect,
     says,
@@ -274,6 +275,7 @@ LIES: dict[str, tuple[Answer, str]] = {
     "a header of 1 MiB": (raw(b"HTTP/1.1 200 OK\r\na: " + b"b" * (1 << 20) + b"\r\n\r\n"), "issuer.unreachable"),
     "a slow head": (dribbled(b"HTTP/1.1 200 OK\r\n" * 100), "issuer.slow"),
     "a slow body": (dribbled(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n" + b" " * 9999, 0.02), "issuer.slow"),
+    "no end": (held(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(IdentityProvider().jwks).encode()), "issuer.slow"),
     "a bad chunk": (raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "issuer.unreachable"),
 }  # fmt: skip
 

@@ -257,6 +257,13 @@ def test_the_list_of_devices_is_what_the_machine_committed_to(site: Site, how: s
     assert site.refused(lambda: site.shown(asked.nonce, proof | {"additional": changed})) == "binding"
 
 
+def test_one_device_is_not_two(site: Site) -> None:
+    """A machine that is made to commit to its one GPU twice."""
+    asked = site.asked()
+    proof = site.machine(site.nvidia, site.nvidia).proof(asked)
+    assert site.refused(lambda: site.shown(asked.nonce, proof)) == "binding"
+
+
 def test_devices_swapped_between_two_sessions(site: Site) -> None:
     first, second = site.asked(), site.asked()
     one, two = site.machine(site.nvidia).proof(first), site.machine(site.gpu()).proof(second)

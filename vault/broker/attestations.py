@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vault.attest.binding import Binding, ExpectedBinding, additional_digest, key_thumbprint
-from vault.attest.claims import Refusal, refuse
+from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.continuity import refuse_weaker
 from vault.attest.verifier import Verifiers
 from vault.broker.checks import ReleaseChecks
@@ -103,6 +103,7 @@ class Attestations:
             raise refuse(Refusal.POSTURE, "such evidence is for development")
         document = claims.as_document()
         if devices:
+            _check_distinct(devices)
             document["devices"] = [device.as_document() for device in devices]
             # The broker's check 6 and the doctrine look here: one device of no worth is the session's worth.
             document["synthetic_only"] = any(found.synthetic_only for found in (claims, *devices))
@@ -151,3 +152,10 @@ class Attestations:
             session_id, claims, attested_at, expires_at, seals, thumbprint, issued.purpose, scope, bound_source,
             bound_key,
         )  # fmt: skip
+
+
+def _check_distinct(devices: Sequence[Claims]) -> None:
+    """One GPU that is shown eight times is not eight: what counts devices would count it so."""
+    named = [device.platform["device"] for device in devices if device.platform.get("device")]
+    if len(set(named)) != len(named):
+        raise refuse(Refusal.BINDING, "a device is shown twice")

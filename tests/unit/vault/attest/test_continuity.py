@@ -125,6 +125,8 @@ WEAKER = {
     "no device any more": (SNP | {"devices": [GPU]}, SNP),
     "one of two devices": (SNP | {"devices": [GPU, changed(GPU, p_device="d2" * 32)]}, SNP | {"devices": [GPU]}),
     "one device twice": (SNP | {"devices": [GPU, changed(GPU, p_device="d2" * 32)]}, SNP | {"devices": [GPU, GPU]}),
+    "one of two that nothing tells apart": (
+        SNP | {"devices": [without(GPU, "device")] * 2}, SNP | {"devices": [without(GPU, "device")]}),
     "another device": (SNP | {"devices": [GPU]}, SNP | {"devices": [changed(GPU, p_device="d2" * 32)]}),
     "an older driver": (SNP | {"devices": [GPU]}, SNP | {"devices": [changed(GPU, p_driver="550.54.14")]}),
     "unprotected": (SNP | {"devices": [GPU]}, SNP | {"devices": [changed(GPU, p_protected_pcie=False)]}),

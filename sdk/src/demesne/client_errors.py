@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from demesne.errors import DemesneError, Refused, session_closed, split_sentence, typed_error
+from demesne.errors import DemesneError, NotFound, Refused, session_closed, split_sentence, typed_error
 
 _CODE = re.compile(
     r"\b(ReattestationRequired|AccessDenied|InvalidAccessKeyId|ExpiredToken|SlowDown|ServiceUnavailable)\b"
@@ -87,6 +87,12 @@ def _no_credentials(error: BaseException) -> DemesneError | None:
     return session_closed("the session's agent gave no credentials") if found else None
 
 
+def _absent(error: BaseException) -> DemesneError | None:
+    """Filesystems (s3fs, pyarrow) say it as the standard library does."""
+    found = isinstance(error, FileNotFoundError)
+    return NotFound("NoSuchKey", str(error)[:_MOST_TEXT], status=404) if found else None
+
+
 def _bare(error: BaseException) -> DemesneError | None:
     text = f"{type(error).__name__}: {error}"
     if _FORBIDDEN.search(text) is None:
@@ -95,5 +101,5 @@ def _bare(error: BaseException) -> DemesneError | None:
 
 
 _READERS: tuple[Callable[[BaseException], DemesneError | None], ...] = (
-    _ours, _answer, _sentence, _no_credentials, _bare,
+    _ours, _answer, _sentence, _no_credentials, _absent, _bare,
 )  # fmt: skip

@@ -6,6 +6,7 @@ process borders (fork, spawn, Ray), and every client made of it renews its crede
 
 import contextlib
 import os
+import ssl
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from demesne.environment import MISLEADING
-from demesne.errors import missing_extra
+from demesne.errors import Invalid, missing_extra
 
 _PYARROW_ENVIRONMENT = threading.Lock()  # pyarrow's AWS SDK reads the process environment while it is built
 
@@ -72,6 +73,7 @@ class Reach:
         Both renew by themselves, and both may be pickled. Raises NotConfigured when s3fs is not installed.
         """
         if client == "polars":
+            self._shown_to("object_store (polars, obstore)")
             return {
                 "aws_endpoint_url": self.s3_endpoint,
                 "aws_region": self.region,
@@ -151,6 +153,7 @@ class Reach:
             from pyarrow import fs
         except ImportError as error:
             raise missing_extra("pyarrow", "pyarrow") from error
+        self._shown_to("pyarrow")
         scheme, _, address = self.s3_endpoint.partition("://")
         # endpoint_override, because this constructor ignores AWS_ENDPOINT_URL and would go to amazonaws.com.
         options: dict[str, Any] = {"endpoint_override": address, "scheme": scheme, "region": self.region}
@@ -163,6 +166,21 @@ class Reach:
             return fs.S3FileSystem(**keys, **options)
         with _PYARROW_ENVIRONMENT, variables_set(os.environ, self.env()):
             return fs.S3FileSystem(**options)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """TLS for an HTTP client of your own (httpx, aiohttp): the private authority, and the client certificate."""
+        context = ssl.create_default_context(cafile=str(self.ca) if self.ca is not None else None)
+        if self.client_certificate is not None:
+            context.load_cert_chain(*self.client_certificate.pair)
+        return context
+
+    def _shown_to(self, client: str) -> None:
+        """Raises Invalid: told here and not by the gateway's 403 to each read."""
+        if self.client_certificate is not None:
+            raise Invalid(
+                "client.certificate", f"{client} cannot show a client certificate",
+                remedy="use .boto3(), .filesystem() or .duckdb(), or a session without bind=",
+            )  # fmt: skip
 
     def _keys_now(self) -> dict[str, str]:
         from demesne.agent_client import fetch

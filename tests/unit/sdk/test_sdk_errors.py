@@ -107,6 +107,14 @@ def test_what_nothing_is_known_of_is_not_dressed_up() -> None:
     assert "a column is missing" in str(found)
 
 
+def test_an_absent_file_is_not_found(gateway: FakeGateway) -> None:
+    with attested(gateway) as session:
+        for ask in (session.filesystem().cat_file, session.pyarrow().open_input_file):
+            with pytest.raises(FileNotFoundError) as raised:
+                ask("claims/absent")
+            assert isinstance(from_s3(raised.value), demesne.NotFound)
+
+
 def test_ours_pass_through_even_when_wrapped() -> None:
     inner = demesne.Refused("AccessDenied", "no", rule="r")
     assert from_s3(inner) is inner

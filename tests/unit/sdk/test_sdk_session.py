@@ -282,3 +282,53 @@ def test_nobody_attests_as_the_steward_by_accident(gateway: FakeGateway) -> None
 def test_unknown_attester_names_those_there_are(gateway: FakeGateway) -> None:
     with pytest.raises(demesne.Invalid, match="sample"):
         _attest(gateway, attester="abacus")
+
+
+class Gpu:
+    kind = "nvidia-gpu"
+
+    def __init__(self, count: int = 2) -> None:
+        self.nonces: list[bytes] = []
+        self._count = count
+
+    def evidence(self, nonce: bytes) -> list[dict[str, Any]]:
+        self.nonces.append(nonce)
+        return [{"kind": self.kind, "version": 1, "report": f"{index:02x}"} for index in range(self._count)]
+
+
+def test_what_devices_say_is_bound_into_the_machines_evidence(gateway: FakeGateway) -> None:
+    gpu = Gpu()
+    with _attest(gateway, devices=[gpu]) as session:  # the fake refuses evidence that does not commit to them
+        session.reattest()
+    assert [len(nonce) for nonce in gpu.nonces] == [32, 32]
+    assert gpu.nonces[0] != gpu.nonces[1]
+    for proof in gateway.proofs:
+        assert [entry["kind"] for entry in proof["additional"]] == ["nvidia-gpu"] * 2
+        assert proof["additional"][1]["evidence"]["report"] == "01"
+
+
+def test_more_devices_than_the_protocol_takes(gateway: FakeGateway) -> None:
+    with pytest.raises(demesne.Invalid, match=r"evidence\.devices"):
+        _attest(gateway, devices=[Gpu(17)])
+    assert gateway.sessions == {}
+
+
+def test_a_bound_sessions_key_lies_in_private_files_and_only_clients_that_can_show_it_are_made(
+    gateway: FakeGateway,
+) -> None:
+    with _attest(gateway, bind="certificate") as session:
+        shown = session.reach().client_certificate
+        assert shown is not None
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (shown.certificate, shown.key)} == {0o600}
+        assert b"PRIVATE KEY" in shown.key.read_bytes()
+        assert session.boto3().meta.config.client_cert == shown.pair
+        assert session.storage_options()["config_kwargs"]["client_cert"] == shown.pair
+        for make in (session.pyarrow, lambda: session.storage_options("polars")):
+            with pytest.raises(demesne.Invalid, match="client certificate"):
+                make()
+    assert not shown.key.exists()
+    assert gateway.proofs[0]["bind"] == "certificate"
+
+
+def test_sessions_that_ask_for_no_certificate_write_no_key(session: Session) -> None:
+    assert [path.name for path in session._agent.directory.iterdir()] == ["token"]

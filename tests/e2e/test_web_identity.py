@@ -203,12 +203,12 @@ def test_one_client_goes_on_with_the_token_that_is_there_now(
     world: World, providers: Providers, masked: dict[str, Any], tmp_path: Path
 ) -> None:
     """Its first token has ended when it renews; sessions of this issuer last 900 s, so botocore renews every time."""
-    write(tmp_path / "token", providers.pod(exp=int(time.time()) - 55))
+    write(tmp_path / "token", providers.pod(exp=int(time.time()) - 56))
     with script(world, tmp_path, "renew") as running:
         assert running.stdin is not None
         assert running.stdout is not None
         lines = [json.loads(running.stdout.readline())]
-        time.sleep(6)  # with the skew of a minute it has ended now
+        time.sleep(5)  # with the skew of a minute it has ended now
         assert assumed(world, (tmp_path / "token").read_text()) == "ExpiredTokenException"
         write(tmp_path / "token", providers.pod())
         for _ in range(2):

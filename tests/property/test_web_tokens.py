@@ -48,7 +48,7 @@ headers = st.dictionaries(
     st.sampled_from(["alg", "kid", "typ", "cty", "crit", "jwk", "x5t", "zip"]) | st.text(max_size=4), values, max_size=4
 )
 HONEST = {"iss": PROVIDER.iss, "sub": "ci", "aud": AUDIENCE, "iat": NOW, "exp": NOW + 600}
-quickly = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quickly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def outcome(token: str) -> WebIdentity | TokenRefused:

@@ -29,7 +29,7 @@ from vault.attest.kbs.result import LIFETIME_S, Result, claimed_id, read_result
 from vault.broker.kbs_types import KbsAttested, KbsBroker, KbsEvidence
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import KbsSessionRow, SessionRow
-from vault.errors import Conflict, Refused
+from vault.errors import Refused
 from vault.keys.jwe import encrypt_flattened
 
 HANDSHAKE_MS = 1000 * LIFETIME_S
@@ -136,16 +136,9 @@ class KeyBrokerService:
         row = await self._handshake(caller, cookie)
         if row.state == "attested":
             return row.token
-        if row.state != "asked":
-            raise refused("attest.nonce", "this handshake was refused before", "begin a new one")
         if not hmac.compare_digest(row.nonce, message.nonce):
             raise refused("attest.nonce", "the nonce is of another handshake", "attest with the nonce that was given")
-        try:
-            return await self._verify(caller, attempt, row, message, request_id)
-        except GatewayError as error:
-            if error.rule not in _NOT_REFUSED:
-                await self._settle(row, "refused")
-            raise
+        return await self._verify(caller, attempt, row, message, request_id)
 
     async def resource(
         self, caller: Caller, way: tuple[str, ...], cookie: str | None, token: str | None, request_id: str
@@ -188,7 +181,10 @@ class KeyBrokerService:
             kind = str(made.attested.claims.get("kind", ""))
             begun = await self._sessions.begin(principal, made.attested, appraisal.tier, kind, None)
             session_id = begun.session_id
-        await self._settle(row, "attested", public_key=message.tee_pubkey, session_id=session_id, token=token)
+        await self._guard.blocking(
+            self._catalog.attested_kbs_session, row.cookie_sha256, public_key=message.tee_pubkey, session_id=session_id,
+            token=token,
+        )  # fmt: skip
         return token
 
     async def _handshake(self, caller: Caller, cookie: str) -> KbsSessionRow:
@@ -227,16 +223,6 @@ class KeyBrokerService:
         if session.revoked_at is not None or session.expires_at <= self._guard.clock():
             raise Denied("AccessDenied", "The session was revoked or has ended", rule="session.revoked",
                          remedy="attest anew")  # fmt: skip
-
-    async def _settle(self, row: KbsSessionRow, state: str, **fields: Any) -> None:
-        def settle() -> None:
-            try:
-                self._catalog.settle_kbs_session(row.cookie_sha256, state, **fields)
-            except Conflict:
-                if state == "attested":  # the nonce was ours alone: nobody else can have settled it so
-                    raise
-
-        await self._guard.blocking(settle)
 
 
 def _said(appraisal: Appraisal) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _SWEEP_TICKETS = delete(kbs_ticket).where(
 _SWEEP_SESSIONS = delete(kbs_session).where(
     kbs_session.c.tenant == bindparam("k_tenant"), kbs_session.c.expires_at < bindparam("k_now")
 )
-# Settled once: of two that attest at once the second finds another state.
+# Once. The nonce, which is spent before, lets only one come here.
 _SETTLE = update(kbs_session).where(
     kbs_session.c.tenant == bindparam("k_tenant"),
     kbs_session.c.cookie_sha256 == bindparam("k_cookie"),
@@ -64,17 +64,13 @@ class KbsClients(Section):
     def find_kbs_session(self, cookie_sha256: str) -> KbsSessionRow | None:
         return self._find(KBS_SESSION, _SESSION, cookie_sha256=cookie_sha256)
 
-    def settle_kbs_session(
-        self, cookie_sha256: str, state: str, *, public_key: Mapping[str, Any] | None = None, session_id: str = "",
-        token: str = "",
-    ) -> None:  # fmt: skip
-        """From asked to attested or refused, once. Conflict("kbs.state") when it was settled before."""
+    def attested_kbs_session(
+        self, cookie_sha256: str, *, public_key: Mapping[str, Any], session_id: str, token: str
+    ) -> None:
+        """From asked to attested, once. Conflict("kbs.state") when it was so before."""
         values = {
-            "state": state,
-            "public_key": to_json(dict(public_key or {})),
-            "session_id": session_id,
-            "token": token,
-        }
+            "state": "attested", "public_key": to_json(dict(public_key)), "session_id": session_id, "token": token,
+        }  # fmt: skip
         params = {"k_tenant": self.tenant, "k_cookie": cookie_sha256}
         with self._database.write() as connection:
             if connection.execute(_SETTLE.values(values), params).rowcount != 1:

@@ -39,7 +39,7 @@ def test_a_handshake_is_settled_once(catalog: Catalog, clock: Clock) -> None:
 
     def settle(number: int) -> None:
         try:
-            catalog.settle_kbs_session(COOKIE, "attested", token=f"t{number}", session_id="s", public_key={"kty": "EC"})
+            catalog.attested_kbs_session(COOKIE, token=f"t{number}", session_id="s", public_key={"kty": "EC"})
         except Conflict:
             return
         won.append(number)
@@ -53,7 +53,7 @@ def test_a_handshake_is_settled_once(catalog: Catalog, clock: Clock) -> None:
     assert row is not None
     assert (len(won), row.token, row.state, row.public_key) == (1, f"t{won[0]}", "attested", {"kty": "EC"})
     with pytest.raises(Conflict):
-        catalog.settle_kbs_session(COOKIE, "refused")
+        catalog.attested_kbs_session(COOKIE, token="t", session_id="s", public_key={})
 
 
 def test_those_that_ran_out_are_forgotten(catalog: Catalog, clock: Clock) -> None:

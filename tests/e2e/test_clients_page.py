@@ -91,6 +91,25 @@ def test_a_command_fetches_the_raw_object(
     assert pq.read_table(tmp_path / "part-0.parquet")["email"].to_pylist() == list(made.emails)
 
 
+def test_the_doctor_finds_a_sessions_environment_well(environment: dict[str, str]) -> None:
+    """All but what nothing in the environment can heal: pyarrow's constructor reads no endpoint."""
+    done = subprocess.run(
+        [str(BIN / "demesne"), "doctor", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["ok"]) == (0, True), document
+    found = {check["what"]: check["state"] for check in document["checks"]}
+    assert found.pop("AWS_ENDPOINT_URL") == "warn"
+    assert found["credentials endpoint"] == "ok"
+    assert found[f"clock of zone {environment['AWS_ENDPOINT_URL'].partition('://')[2]}"] == "ok"
+    assert set(found.values()) <= {"ok", "skip"}
+
+
 def test_the_page_has_a_snippet_for_every_client() -> None:
     named = " ".join(code for language in ("python", "sh") for _, code in snippets(language))
     wanted = (

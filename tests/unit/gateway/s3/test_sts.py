@@ -3,6 +3,7 @@
 Answers are parsed by botocore's own parser; the road behind them is the whole one: signature, doctrine, ledger, views.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import Denied
+from gateway.identity.issuer_keys import row_name
 from tests.fakes.gateway_world import CSV, GATEWAY, MASKED
 from tests.fakes.identity_provider import AUDIENCE, IdentityProvider
 from tests.fakes.ledger import ledger_down
@@ -509,3 +511,15 @@ def test_a_revoked_identity_session_attests_for_nothing(world: StsWorld, provide
     world.clock.advance(6_000)
     with pytest.raises(Denied):
         opens(world, principal, "claims-risk-model")
+
+
+def test_keys_that_somebody_wrote_into_the_catalog_open_nothing(world: StsWorld) -> None:
+    """Who can write the catalog publishes a key of his own for an issuer whose keys are fetched."""
+    thief = IdentityProvider()
+    world.trusts(thief.issuer(jwks=None, jwks_url="https://id.example/keys"))
+    (issuer,) = world.issuers().all()
+    world.catalog.may_fetch_issuer_keys(row_name(issuer))
+    world.sql("update jwks set document = ?, fetched_at = ?", json.dumps(thief.jwks), world.clock())
+    answer = world.assume(token(world, thief))
+    assert answer.status in {403, 503}
+    assert (answer.code, sessions(world)) == ("AccessDenied" if answer.status == 403 else "ServiceUnavailable", 0)

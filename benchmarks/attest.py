@@ -15,6 +15,7 @@ Medians; CPU is that of all processes of the zone. Other work on the machine cha
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import tempfile
@@ -59,7 +60,7 @@ def session(of: Job, measured: Zone) -> dict[str, Any]:
     challenges, opened = timed.gateway[::2], timed.gateway[1::2]
     whole = quantiles([one + other for one, other in zip(challenges, opened, strict=True)])
     return {
-        "sessions": ROUNDS, "challenge": quantiles(challenges), "open": quantiles(opened), "whole": whole,
+        "sessions": ROUNDS, "evidence_bytes": len(json.dumps(of.chip.evidence(bytes(64)))), "challenge": quantiles(challenges), "open": quantiles(opened), "whole": whole,
         "cpu_ms": round(cpu / ROUNDS * 1e3, 2), "goal_ms": GOAL_MS, "met": whole["p50_ms"] <= GOAL_MS,
     }  # fmt: skip
 
@@ -84,7 +85,9 @@ def _made_up() -> Iterator[tuple[str, dict[str, float]]]:
         machines.trust(files)
         verifiers = admitted_verifiers(TrustDirectory(files.path), development=False, roots=machines.roots)
         for kind in sorted(MACHINES | DEVICES):
-            yield kind, _repeated(_verification(verifiers, kind, machines.evidence(kind)))
+            evidence = machines.evidence(kind)
+            size = len(json.dumps(evidence))
+            yield kind, {"bytes": size, **_repeated(_verification(verifiers, kind, evidence))}
 
 
 def _verification(verifiers: Verifiers, kind: str, evidence: dict[str, Any]) -> Callable[[], object]:
@@ -103,7 +106,9 @@ def _real(vectors: Path) -> Iterator[tuple[str, dict[str, float]]]:
         present = int(time.time() * 1000)
         checked = _checked(entry, contents, present)
         if checked.agrees and checked.outcome in {"ok", "UpToDate"}:
-            yield f"{entry['kind']}: {entry['id']}", _repeated(partial(_checked, entry, contents, present))
+            size = sum(map(len, contents.values()))
+            taken = _repeated(partial(_checked, entry, contents, present))
+            yield f"{entry['kind']}: {entry['id']}", {"bytes": size, **taken}
 
 
 def _checked(entry: dict[str, Any], contents: dict[str, bytes], present: int) -> Checked:
@@ -180,7 +185,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield f"  CPU of the zone: {one['cpu_ms']} ms a session"
     for name, kinds in (found.get("verify") or {}).items():
         for kind, taken in kinds.items():
-            yield f"verify     {_times(taken)}   {name.replace('_', ' ')}, {kind}"
+            yield f"verify     {_times(taken)}   {taken['bytes']:7} bytes, {name.replace('_', ' ')}, {kind}"
     if one := found.get("agent"):
         for way in ("kept", "fresh"):
             yield f"agent      {_times(one[way])}   {way} connection, goal {one['goal_ms']} ms"

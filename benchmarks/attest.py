@@ -60,7 +60,8 @@ def session(of: Job, measured: Zone) -> dict[str, Any]:
     challenges, opened = timed.gateway[::2], timed.gateway[1::2]
     whole = quantiles([one + other for one, other in zip(challenges, opened, strict=True)])
     return {
-        "sessions": ROUNDS, "evidence_bytes": len(json.dumps(of.chip.evidence(bytes(64)))), "challenge": quantiles(challenges), "open": quantiles(opened), "whole": whole,
+        "sessions": ROUNDS, "evidence_bytes": len(json.dumps(of.chip.evidence(bytes(64)))),
+        "challenge": quantiles(challenges), "open": quantiles(opened), "whole": whole,
         "cpu_ms": round(cpu / ROUNDS * 1e3, 2), "goal_ms": GOAL_MS, "met": whole["p50_ms"] <= GOAL_MS,
     }  # fmt: skip
 

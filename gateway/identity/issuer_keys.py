@@ -6,7 +6,7 @@ process looks for it, at most once a minute, and the old keys serve meanwhile, f
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from vault.catalog.rows import JwksRow
 
 CACHE_MS: Final = 2_000
 MAX_AGE_MS: Final = 86_400_000
+LATE_MS: Final = 2_700_000  # three fetches that failed
 Blocking = Callable[..., Awaitable[Any]]
 
 
@@ -70,6 +71,19 @@ class IssuerKeys:
             return
         self._wanted[name] = now
         await self._blocking(self._catalog.want_issuer_keys, name)
+
+    def states(self, issuers: Iterable[Issuer]) -> dict[str, str]:
+        """The worst of the fetched sets, for who asks how the zone is: present, late (its issuer does not answer),
+        expired (its tokens are refused). Asks the catalog: not on the loop. Issuers are not named."""
+        names = [row_name(issuer) for issuer in issuers if issuer.source is not None]
+        ages = [self._age(self._catalog.issuer_keys(name)) for name in names]
+        if not ages:
+            return {}
+        oldest = max(ages)
+        return {"issuer-keys": "present" if oldest < LATE_MS else "late" if oldest <= MAX_AGE_MS else "expired"}
+
+    def _age(self, row: JwksRow | None) -> int:
+        return self._clock() - (NEVER if row is None else row.fetched_at)
 
     async def _row(self, issuer: Issuer) -> tuple[JwksRow | None, tuple[PublicKey, ...]]:
         name, now = row_name(issuer), self._clock()

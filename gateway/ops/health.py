@@ -29,7 +29,11 @@ def readiness(
         }
         answers = workers()
         parts |= {name: {"state": state} for name, state in answers.items()}
-        if files := trust():
+        try:
+            files = trust()
+        except VaultError as error:  # the catalog, which the zone's own state has told of by now
+            files = {"catalog": error.reason}
+        if files:
             mended = all(state in _MENDED for state in files.values())
             parts["trust"] = {"state": "ok" if mended else "degraded", "files": files}
         ready = zone_state == "open" and doctrine.answering and all(state == "ok" for state in answers.values())

@@ -201,8 +201,9 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
     )  # fmt: skip
     refusals = RefusalCounter()
     issuers = IssuersFile(settings.trust_path, now_ms)
+    issuer_keys = IssuerKeys(catalog, guard.blocking, now_ms)
     roles = IdentitySessions(
-        guard, catalog, WebIdentities(issuers, IssuerKeys(catalog, guard.blocking, now_ms), now_ms),
+        guard, catalog, WebIdentities(issuers, issuer_keys, now_ms),
         token_key=hello.token_key, run_window_ms=window_ms, refusals=limit, shares=shares,
     )  # fmt: skip
     verifiers = {
@@ -220,7 +221,8 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
             records=Records(settings.ledger_dir, settings.lineage_graph, hello.ledger_public_key),
             directory=directory, readiness=readiness(
                 facts, doctrine, lambda: _answers(settings),
-                lambda: trust.material(now_ms()).states(now_ms()) | issuers.states(),
+                lambda: trust.material(now_ms()).states(now_ms()) | issuers.states()
+                | issuer_keys.states(issuers().all()),
             ),
             metrics=lambda: _rendered(metrics, trust, issuers),
             keys=KeyOrders(guard, catalog, broker, tenant=settings.tenant),

@@ -90,7 +90,9 @@ class Replica:
         async def blocking(call: Callable[..., Any], *args: Any) -> Any:
             return call(*args)
 
-        self.identities = WebIdentities(lambda: issuers, IssuerKeys(catalog, blocking, clock), clock)
+        self.keys = IssuerKeys(catalog, blocking, clock)
+        self.issuers = issuers
+        self.identities = WebIdentities(lambda: issuers, self.keys, clock)
 
     def _append(self, recorded: dict[str, Any]) -> None:
         encode_entry(recorded)  # a closed shape: what the ledger would refuse is refused here
@@ -215,6 +217,22 @@ def test_old_keys_serve_a_day_without_their_issuer_and_then_nothing_does(
     clock.advance(2_000)
     assert replica.says(token(provider, clock)) == "taken"
     assert len(replica.entries) == 1  # the same set is no news
+
+
+def test_readiness_tells_of_keys_before_they_are_too_old(
+    server: IssuerServer, provider: IdentityProvider, catalog: Catalog, clock: Clock
+) -> None:
+    server.answer = says(provider.jwks)
+    replica = Replica(issuers_of(entry(provider, server)), catalog, clock)
+    assert replica.keys.states(replica.issuers.all()) == {"issuer-keys": "expired"}
+    replica.fetcher()
+    assert replica.keys.states(replica.issuers.all()) == {"issuer-keys": "present"}
+    server.answer = status(500)
+    for milliseconds, state in ((2_699_999, "present"), (1, "late"), (83_700_000, "late"), (1, "expired")):
+        clock.advance(milliseconds)
+        replica.fetcher()
+        assert replica.keys.states(replica.issuers.all()) == {"issuer-keys": state}
+    assert replica.keys.states(issuers_of(provider.issuer()).all()) == {}
 
 
 def test_another_url_is_another_set(

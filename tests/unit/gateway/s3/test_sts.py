@@ -173,6 +173,18 @@ def test_a_write_for_training_needs_an_attested_session(world: StsWorld, provide
     assert (answer.status, answer.code) == (403, "AccessDenied")
 
 
+def test_a_purpose_must_be_the_rules_and_the_principals(world: StsWorld) -> None:
+    """The file cannot give a principal more than it has, nor a principal a subject more than the file names."""
+    both, purposes = IdentityProvider(), ["analytics", "claims-risk-model"]
+    world.catalog.create_principal("both", "workload", ["trainer"], "de", purposes, "0" * 32)
+    for principal, named in (("both", ["analytics"]), ("analyst", purposes)):
+        world.trusts(both.issuer(subjects=[{"subject": "ci", "principal": principal, "purposes": named}]))
+        answer = world.assume(token(world, both), RoleArn=TRAINING)
+        assert (answer.code, "identity.purpose" in answer.message, sessions(world)) == ("AccessDenied", True, 0)
+    world.trusts(both.issuer(subjects=[{"subject": "ci", "principal": "both", "purposes": purposes}]))
+    assert world.assume(token(world, both), RoleArn=TRAINING).status == 200
+
+
 def test_a_name_that_two_principals_have_is_nobodys(world: StsWorld, provider: IdentityProvider) -> None:
     """A steward could otherwise make a second `analyst` with other roles and wait for the next token."""
     world.person("analyst", "analytics", "steward")

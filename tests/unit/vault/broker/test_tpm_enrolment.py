@@ -27,6 +27,7 @@ from tests.fakes.vault_world import new_catalog
 from vault.attest.admitted.tpm import EnrolledTpmVerifier
 from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.certificates import fingerprint, load_certificate
+from vault.attest.claims import Claims
 from vault.attest.tpm.credential import make_credential
 from vault.attest.tpm.enrolment import EndorsementTrust
 from vault.attest.tpm.public import parse_public
@@ -428,6 +429,64 @@ def test_a_row_copied_to_another_name_is_refused(zone: Zone) -> None:
     assert zone.keys.find(key) is None
     with pytest.raises(Refused, match=r"attest\.chain"):
         zone.keys.find("0" * 64)
+
+
+def claims_of(key: str, clock: int, **platform: Any) -> Claims:
+    """What a verifier says of an enrolled key's quote."""
+    said = {"key": key, "reset_count": 3, "restart_count": 1, "clock": clock} | platform
+    return Claims("tpm", "tpm", "00" * 32, debug=False, hardware=False, synthetic_only=False, platform=said)
+
+
+def test_of_two_pieces_of_evidence_at_once_the_older_loses(zone: Zone) -> None:
+    """Both were verified against the clock of before; the row is what tells them apart."""
+    key = zone.enrolled(FakeMachine(MAKER))
+    zone.keys.seen(ANA, claims_of(key, 2000))
+    with pytest.raises(Refused, match=r"attest\.platform"):
+        zone.keys.seen(ANA, claims_of(key, 1999))
+    zone.keys.seen(ANA, claims_of(key, 2000))
+    row = zone.catalog.tpm_key(key)
+    assert row is not None
+    assert row.last_clock["clock"] == 2000
+
+
+def test_whose_key_it_is_is_the_rows_word_and_the_files(zone: Zone) -> None:
+    key = zone.enrolled(FakeMachine(MAKER))
+    for principal, claims in ((EVE, claims_of(key, 1)), (EVE, claims_of("0" * 64, 1, principal=ANA))):
+        with pytest.raises(Refused, match=r"attest\.principal"):
+            zone.keys.seen(principal, claims)
+    zone.keys.seen(EVE, claims_of("0" * 64, 1, principal=""))  # of the trust directory, and nobody's
+
+
+def test_a_row_that_changes_meanwhile_is_read_again_and_not_for_ever(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = zone.enrolled(FakeMachine(MAKER))
+    lost: list[int] = []
+    change = zone.catalog.change_tpm_key
+
+    def beaten(before: Any, after: Any) -> None:
+        lost.append(1)
+        if len(lost) < 3:
+            raise Conflict("tpm.changed")
+        change(before, after)
+
+    monkeypatch.setattr(zone.catalog, "change_tpm_key", beaten)
+    zone.keys.seen(ANA, claims_of(key, 5))
+    assert len(lost) == 3
+
+    def always_beaten(*_: Any) -> None:
+        raise Conflict("tpm.changed")
+
+    monkeypatch.setattr(zone.catalog, "change_tpm_key", always_beaten)
+    with pytest.raises(Refused, match=r"attest\.platform"):
+        zone.keys.seen(ANA, claims_of(key, 6))
+
+
+def test_a_key_retired_meanwhile_attests_no_more(zone: Zone) -> None:
+    key = zone.enrolled(FakeMachine(MAKER))
+    zone.broker.tpm_retire(key, *zone.decided("retired", key))
+    with pytest.raises(Refused, match=r"attest\.chain"):
+        zone.keys.seen(ANA, claims_of(key, 1))
 
 
 def real(tmp_path: Path, machine: Swtpm) -> tuple[Zone, str]:

@@ -97,7 +97,12 @@ def _algorithm(element: Element) -> str:
 def _certificates(key: Element) -> tuple[x509.Certificate, ...]:
     (data,) = _children(key, "X509Data")
     found = data.elements
-    if not 2 <= len(found) <= MAX_CHAIN or not all(one.is_(_DS, "X509Certificate") for one in found):
+    if (
+        data.attributes
+        or data.text.strip()
+        or not 2 <= len(found) <= MAX_CHAIN
+        or not all(one.is_(_DS, "X509Certificate") for one in found)
+    ):
         raise refuse(Refusal.MALFORMED, "a leaf and its issuers expected")
     return tuple(load_certificate(_base64(one, MAX_CERTIFICATE)) for one in found)
 

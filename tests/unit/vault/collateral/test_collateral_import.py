@@ -1,5 +1,6 @@
 """Taking collateral in: verified first, whole or not at all, and never over a newer one."""
 
+import fcntl
 import json
 import threading
 from collections.abc import Callable
@@ -17,9 +18,13 @@ from tests.fakes.attest_pki import NOW, NOW_MS, Issued, Shape, revocations
 from tests.fakes.attest_snp import FakeAmd
 from tests.fakes.attest_trust import TrustFiles, dcap_form
 from vault.attest.snp.product import Product
+from vault.attest.trust.document import Dated
 from vault.attest.trust.roots import Roots
 from vault.attest.trust.watched import State
+from vault.collateral.candidates import Candidate
 from vault.collateral.office import Office, Outcome
+from vault.collateral.placing import place
+from vault.errors import Refused
 
 INTEL_FILE = f"collateral/intel/{FMSPC.hex()}.json"
 DAY_MS = 86_400_000
@@ -115,6 +120,29 @@ def test_what_does_not_hold_changes_nothing(desk: Desk, document: Callable[[Desk
     assert desk.there() == {}
 
 
+def test_a_list_signed_by_a_namesake_is_refused(desk: Desk) -> None:
+    desk.take("device.pem", b"".join(one.pem for one in _chain(desk.nvidia)))
+    before = desk.there()
+    outcome = desk.take("list", revocations(FakeNvidia().root))
+    assert (outcome.outcome, "not signed by" in outcome.detail) == ("failed", True)
+    assert desk.there() == before
+
+
+def test_a_manifest_whose_signer_has_ended_is_refused(desk: Desk) -> None:
+    desk.manifests = FakeManifests(signer_shape=Shape(ca=False, end=NOW - timedelta(1)))
+    desk.office = Office(desk.files.path, roots=Roots(manifests=frozenset({desk.manifests.root.pin})))
+    outcome = desk.take(f"{DRIVER}.xml", desk.manifests.driver())
+    assert (outcome.outcome, "attest.expired" in outcome.detail) == ("failed", True)
+    assert desk.take(f"{DRIVER}.xml", desk.manifests.driver(), NOW_MS - 2 * DAY_MS).outcome == "new"
+
+
+def test_who_issued_the_list_of_platforms_is_an_authority_of_platforms(desk: Desk) -> None:
+    desk.intel = FakeIntel(ca_name="Intel SGX Other CA")
+    desk.office = Office(desk.files.path, roots=Roots(intel=desk.intel.roots))
+    outcome = desk.take("a.json", desk.intel_document())
+    assert (outcome.outcome, "not of an authority of platforms" in outcome.detail) == ("failed", True)
+
+
 def _other(desk: Desk) -> Desk:
     other = Desk(desk.files.path)
     other.intel = FakeIntel()
@@ -183,6 +211,31 @@ class TestRollback:
     def test_what_cannot_be_read_is_replaced(self, desk: Desk) -> None:
         desk.files.put(INTEL_FILE, b"broken")
         assert desk.take("a.json", desk.intel_document()).outcome == "updated"
+
+    def test_a_file_that_stopped_counting_is_older(self, tmp_path: Path) -> None:
+        """A list without its number would start the count again."""
+        name, dated = "collateral/amd/milan.crl", Dated(NOW_MS, NOW_MS + DAY_MS)
+        numbered = revocations(FakeAmd().root)
+        place(tmp_path, Candidate(name, numbered, "", dated, {}))
+        with pytest.raises(Refused, match="without issue date, which the file in place has"):
+            place(tmp_path, Candidate(name, b"another", "", dated, {}))
+        assert (tmp_path / name).read_bytes() == numbered
+
+    def test_an_import_waits_for_the_one_before_it(self, desk: Desk) -> None:
+        done = threading.Event()
+
+        def bring() -> None:
+            desk.take("a.json", desk.intel_document())
+            done.set()
+
+        with open(desk.files.path / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            thread = threading.Thread(target=bring)
+            thread.start()
+            assert not done.wait(0.2)
+            assert desk.there() == {}
+        thread.join()
+        assert set(desk.there()) == {INTEL_FILE}
 
     def test_two_imports_at_once_leave_the_newest(self, desk: Desk) -> None:
         documents = []

@@ -1,5 +1,6 @@
 """What a zone admits follows its trust directory and its posture, for every kind, within seconds."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.fakes.attest_pki import NOW, NOW_MS, Shape, issue, revocations, rsa_key
 from tests.fakes.attest_snp import CHIP, CSP, FakeAmd
+from tests.fakes.attest_tpm import hcl_report, runtime_data
 from tests.fakes.attest_trust import EXPECTED, FLOOR, Machines, TrustFiles, another_tpm, b64
 from vault.attest.admitted.verifiers import DEVICES, MACHINES, admitted_verifiers
 from vault.attest.binding import Binding, ExpectedBinding
@@ -183,6 +185,14 @@ def test_floors(files: TrustFiles, machines: Machines) -> None:
 
 def test_a_vtpm_needs_its_hardware_admitted(files: TrustFiles, machines: Machines) -> None:
     machines.trust(files)
+    data = runtime_data(machines.tpm)
+    quote = machines.intel.quote(report_data=hashlib.sha256(data).digest() + bytes(32))
+    over_tdx = machines.evidence("azure-vtpm") | {
+        "hcl_report": b64(hcl_report(b"", data, kind=4)), "td_quote": b64(quote), "certificates": [],
+    }  # fmt: skip
+    assert verify(admitted(files, machines), "azure-vtpm", over_tdx).tee == "tdx"
+    files.platforms(tdx=None)
+    assert refusal(lambda: verify(admitted(files, machines), "azure-vtpm", over_tdx)) == "no-trust"
     files.platforms(snp=None)
     assert (
         refusal(lambda: verify(admitted(files, machines), "azure-vtpm", machines.evidence("azure-vtpm"))) == "no-trust"

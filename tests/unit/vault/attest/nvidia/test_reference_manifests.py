@@ -138,6 +138,23 @@ class TestWrapping:
         spaced = maker.driver().decode().replace("<ds:SignatureValue>", "\n <ds:SignatureValue>\n")
         assert parse_reference_manifest(spaced.encode())
 
+    def test_attributes_and_contents_that_mean_something_elsewhere(self, maker: FakeManifests) -> None:
+        """Ids to point at, parameters of algorithms: nothing of the kind is read, and nothing of the kind may stand."""
+        text = maker.driver().decode()
+        for before, after in (
+            ("<ds:Signature ", '<ds:Signature Id="a" '),
+            ("<ds:SignedInfo>", '<ds:SignedInfo Id="a">'),
+            ("<ds:KeyInfo>", '<ds:KeyInfo Id="a">'),
+            ("<ds:X509Data>", '<ds:X509Data Id="a">'),
+            ("<ds:SignatureValue>", '<ds:SignatureValue Id="a">'),
+            ("</ds:SignatureMethod>", "<ds:HMACOutputLength>1</ds:HMACOutputLength></ds:SignatureMethod>"),
+            ("</ds:Transform>", "<ds:XPath>1</ds:XPath></ds:Transform>"),
+            ("</ds:CanonicalizationMethod>", " </ds:CanonicalizationMethod>"),
+        ):
+            changed = text.replace(before, after, 1).encode()
+            assert changed != text.encode()
+            assert refusal(lambda raw=changed: parse_reference_manifest(raw)) == "malformed", before  # type: ignore[misc]
+
     def test_comments_cannot_split_a_value(self, maker: FakeManifests) -> None:
         text = maker.driver().decode().replace("</ns0:Payload>", "<!-- --></ns0:Payload>")
         assert refusal(lambda: parse_reference_manifest(text.encode())) == "malformed"

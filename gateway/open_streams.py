@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from gateway.errors import GatewayError, SessionEnded
-from gateway.facts import FactsReader
+from gateway.facts import Facts, FactsReader
 from gateway.identity.principal import Principal
 from vault.errors import VaultError
 
@@ -31,14 +31,22 @@ def still_allowed(facts: FactsReader, principal: Principal, decision_id: str) ->
         return None
     try:
         found = facts.gather(principal, None)
-        if not found.fresh or found.elsewhere:
+        if not _holds(principal, found) or found.elsewhere:
             facts.forget_session(principal.session.session_id)
             found = facts.gather(principal, None)
     except VaultError:
         return _ended("ReattestationRequired", decision_id)
     if found.elsewhere:
         return _ended(found.elsewhere, decision_id)
-    return None if found.fresh else _ended("ReattestationRequired", decision_id)
+    return None if _holds(principal, found) else _ended("ReattestationRequired", decision_id)
+
+
+def _holds(principal: Principal, found: Facts) -> bool:
+    """An attestation ages; an identity does not, and its session gives out views until it is revoked. Which of the two
+    a session is says its sealed token, never its row."""
+    if principal.session is not None and principal.session.kind == "identity":
+        return found.session is not None and found.session.revoked_at is None
+    return found.fresh
 
 
 def _ended(rule: str, decision_id: str | None) -> SessionEnded:

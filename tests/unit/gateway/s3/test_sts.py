@@ -105,9 +105,11 @@ def test_renewing_goes_on_in_one_run(world: StsWorld, provider: IdentityProvider
 
 def test_credentials_end_when_they_say_so(world: StsWorld, provider: IdentityProvider) -> None:
     world.build(world.put("a.csv", CSV))
-    credentials = world.assume(token(world, provider), DurationSeconds="900").credentials
-    assert credentials["Expiration"].timestamp() == world.now + 900
-    world.clock.advance(899_000)
+    assert world.assume(token(world, provider), DurationSeconds="900").credentials["Expiration"].timestamp() == (
+        world.now + 900
+    )
+    credentials = world.assume(token(world, provider)).credentials
+    world.clock.advance(3_599_000)  # long after an attestation would have lapsed
     world.open_zone()  # observed again, as every minute
     assert world.get(credentials, "claims/a.csv").status == 200
     world.clock.advance(1_000)
@@ -315,6 +317,32 @@ def test_a_revoked_principal_is_out_and_gets_no_new_session(world: StsWorld, pro
     assert (answer.code, "identity.revoked" in answer.message) == ("AccessDenied", True)
     assert "session.revoked" not in world.get(other.credentials, "claims/a.csv").body.decode()
     assert world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).status == 200
+
+
+VIEW = MASKED * 100_000  # 7 MiB: several slabs
+
+
+def test_a_long_stream_of_an_old_session_goes_on(world: StsWorld, provider: IdentityProvider) -> None:
+    """Nothing of an identity lapses after 15 minutes, as an attestation does."""
+    world.build(world.put("a.csv", CSV), VIEW)
+    principal = caller(world, world.assume(token(world, provider)))
+    answer = world.read(principal, "a.csv", after_slab=lambda _: world.clock.advance(1_000_000))
+    assert answer.error is None
+    assert answer.body == VIEW
+
+
+def test_a_stream_ends_when_its_session_is_revoked(world: StsWorld, provider: IdentityProvider) -> None:
+    world.build(world.put("a.csv", CSV), VIEW)
+    principal = caller(world, world.assume(token(world, provider)))
+
+    def revoke(slab: int) -> None:
+        if slab == 1:
+            world.catalog.revoke_session(principal.session.session_id)
+            world.clock.advance(6_000)
+
+    answer = world.read(principal, "a.csv", after_slab=revoke)
+    assert answer.refusal.code == "ReattestationRequired"
+    assert len(answer.body) < len(VIEW)
 
 
 # --- the request

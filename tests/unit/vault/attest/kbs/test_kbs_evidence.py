@@ -1,7 +1,9 @@
 """Trustee's evidence in our verifiers' forms, over fake makers; then what refuses."""
 
 import base64
+import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from tests.fakes.attest_kbs import TeeKeyPair, b64, digest_of, sample_evidence, 
 from tests.fakes.attest_nvidia import FakeNvidia
 from tests.fakes.attest_pki import NOW_MS
 from tests.fakes.attest_snp import FakeAmd
-from tests.fakes.attest_tpm import FakeTpm
+from tests.fakes.attest_tpm import FakeTpm, hcl_report, runtime_data
+from vault.attest.azure.verify import AzurePolicy, AzureTrust, AzureVerifier
 from vault.attest.kbs.binding import KbsBinding
-from vault.attest.kbs.evidence import device_forms, primary_form
+from vault.attest.kbs.evidence import check_user_data, device_forms, primary_form
 from vault.attest.nvidia.evidence import NvidiaVerifier
 from vault.attest.nvidia.verify import NvidiaPolicy
 from vault.attest.sample import SampleVerifier
@@ -104,6 +107,38 @@ def test_a_tpms_quote_verifies_over_the_first_32_bytes() -> None:
     other = primary_form("tpm", tpm_evidence(tpm, DIGEST[1:33]))[1]
     with pytest.raises(Refused) as caught:
         TpmVerifier([tpm.name], TpmPolicy()).verify(other, binding("tpm"), NOW_MS)
+    assert caught.value.reason == "attest.binding"
+
+
+def azure_evidence(amd: FakeAmd, tpm: FakeTpm, extra: bytes, *, version: int, user_data: bytes) -> dict[str, Any]:
+    data = runtime_data(tpm, **{"user-data": user_data.hex().upper()})
+    report = hcl_report(amd.report(report_data=hashlib.sha256(data).digest() + bytes(32)), data)
+    message = tpm.message(extra=extra)
+    quote = {"signature": tpm.sign(message).hex(), "message": message.hex()}
+    spelled = base64.urlsafe_b64encode
+    return {
+        "version": version, "tpm_quote": quote | {"pcrs": [pcr.hex() for pcr in tpm.pcrs.values()]},
+        "hcl_report": spelled(report).decode(), "vcek": spelled(amd.leaf.der).decode(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_azure_machines_quote_verifies_over_the_whole_digest(version: int) -> None:
+    amd, tpm = FakeAmd(), FakeTpm()
+    trust = AzureTrust(snp=replace(amd.trust, certificates=tuple(amd.certificates[1:])))
+    verifier = AzureVerifier(trust, AzurePolicy(snp=SnpPolicy(providers=None)))
+    evidence = azure_evidence(amd, tpm, DIGEST, version=version, user_data=DIGEST + bytes(16))
+    kind, form = primary_form("az-snp-vtpm", evidence)
+    claims = verifier.verify(form, binding("az-snp-vtpm"), NOW_MS)
+    assert (kind, claims.kind, claims.platform["bound"]) == ("azure-vtpm", "azure-vtpm", True)
+    check_user_data("az-snp-vtpm", evidence, claims.as_document(), DIGEST)
+    other = azure_evidence(amd, tpm, DIGEST, version=version, user_data=bytes(64))
+    said = verifier.verify(primary_form("az-snp-vtpm", other)[1], binding("az-snp-vtpm"), NOW_MS).as_document()
+    if version == 1:  # had no such field yet
+        check_user_data("az-snp-vtpm", other, said, DIGEST)
+        return
+    with pytest.raises(Refused) as caught:
+        check_user_data("az-snp-vtpm", other, said, DIGEST)
     assert caught.value.reason == "attest.binding"
 
 

@@ -319,6 +319,21 @@ def test_a_revoked_principal_is_out_and_gets_no_new_session(world: StsWorld, pro
     assert world.assume(token(world, provider, sub="train"), RoleArn=TRAINING).status == 200
 
 
+def test_a_person_may_be_a_steward_by_a_token(world: StsWorld) -> None:
+    """What the role and purpose allow with a static key they allow here: registering and writing, and nothing raw."""
+    provider = IdentityProvider()
+    world.trusts(provider.issuer(subjects=[{"subject": "ci", "principal": "steward", "purposes": ["stewardship"]}]))
+    credentials = world.assume(token(world, provider), RoleArn=ROLE.replace("analytics", "stewardship")).credentials
+    world.clock.advance(1_000_000)
+    world.open_zone()
+    assert world.request(credentials, "PUT", "/claims/b.csv", body=CSV).status == 200
+    head = world.request(credentials, "HEAD", "/claims/b.csv")
+    assert (head.status, head.headers["content-length"]) == (200, str(len(CSV)))
+    other = world.put("c.csv", CSV)
+    assert other.written_by == world.steward.principal_id
+    assert world.request(credentials, "DELETE", "/claims/b.csv").status == 204
+
+
 VIEW = MASKED * 100_000  # 7 MiB: several slabs
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from demesne.errors import NotConfigured
-from demesne.evidence.tpm_commands import SocketTransport
+from demesne.evidence.tpm_device import SocketTransport
 
 PROGRAMS = ("swtpm", "swtpm_setup", "swtpm_localca", "certtool")
 

@@ -15,7 +15,8 @@ from demesne.client import Client
 from demesne.errors import Invalid, Malformed
 from demesne.evidence.detect import Places, detect
 from demesne.evidence.tpm import DEFAULT_PCRS, KEY_HANDLE
-from demesne.evidence.tpm_commands import DEVICE, ECC, RSA, Tpm, opened
+from demesne.evidence.tpm_commands import ECC, RSA, Tpm
+from demesne.evidence.tpm_device import DEVICE, opened
 from demesne.evidence.tpm_enrolment import activate, prepare
 
 _HELP = "Evidence of machines, and what is no longer trusted."

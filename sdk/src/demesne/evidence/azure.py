@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from demesne.errors import Invalid, Malformed, NotConfigured, Unavailable
 from demesne.evidence.tpm import DEFAULT_PCRS, as_members, quote, read_key
-from demesne.evidence.tpm_commands import NO_HANDLE, DeviceTransport, Tpm, TpmError, Transport
+from demesne.evidence.tpm_commands import NO_HANDLE, Tpm, TpmError
+from demesne.evidence.tpm_device import DeviceTransport, Transport
 
 KIND = "azure-vtpm"
 METADATA = "http://169.254.169.254"

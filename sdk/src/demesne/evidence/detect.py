@@ -14,7 +14,8 @@ from demesne.evidence.nitro import NitroAttester
 from demesne.evidence.nvidia import GpuAttester
 from demesne.evidence.sample import SampleAttester
 from demesne.evidence.tpm import KEY_HANDLE, TpmAttester, read_key
-from demesne.evidence.tpm_commands import DeviceTransport, Tpm, Transport
+from demesne.evidence.tpm_commands import Tpm
+from demesne.evidence.tpm_device import DeviceTransport, Transport
 from demesne.evidence.tsm import KINDS, REPORTS, FileCalls, TsmAttester
 
 

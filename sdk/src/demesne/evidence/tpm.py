@@ -13,7 +13,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from demesne.errors import Invalid, NotConfigured, Unavailable
-from demesne.evidence.tpm_commands import NO_HANDLE, PCRS, DeviceTransport, Tpm, TpmError, Transport
+from demesne.evidence.tpm_commands import NO_HANDLE, PCRS, Tpm, TpmError
+from demesne.evidence.tpm_device import DeviceTransport, Transport
 from demesne.evidence.tpm_public import subject_public_key
 
 KEY_HANDLE = 0x81010002

@@ -7,19 +7,16 @@ Spoken to the kernel's resource manager (/dev/tpmrm0) as it is: neither a librar
 """
 
 import os
-import socket
-import stat
 import struct
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
-from demesne.errors import DemesneError, Malformed, NotConfigured, Unavailable
+from demesne.errors import DemesneError, Malformed, Unavailable
+from demesne.evidence.tpm_device import Transport
 
-DEVICE = Path("/dev/tpmrm0")
 OWNER, ENDORSEMENT = 0x40000001, 0x4000000B
 SHA256 = 0x000B
 RSA, ECC = 0x0001, 0x0023
@@ -29,9 +26,7 @@ _NULL = 0x0010
 _RSASSA, _ECDSA = 0x0014, 0x0018
 _SESSIONS, _PLAIN = 0x8002, 0x8001
 _CHUNK = 1024  # of NV reads and writes: every TPM's buffer takes that
-_MAX_RESPONSE = 4096
 _RETRIES = 8
-_SECONDS = 60.0
 # Response codes (part 2 §6.6): warnings that pass by themselves, and what people can do something about.
 _LATER = {
     0x908: "yielded",
@@ -51,75 +46,6 @@ class TpmError(DemesneError):
     def __init__(self, command: str, rc: int) -> None:
         self.rc = rc & 0xBF if rc & 0x80 else rc
         super().__init__("evidence.tpm", f"the TPM answers {command} with 0x{rc:03x}")
-
-
-class Transport(Protocol):
-    """One command out, one response back."""
-
-    def exchange(self, command: bytes) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
-class DeviceTransport:
-    """/dev/tpmrm0: a command is one write, its response one read."""
-
-    def __init__(self, path: Path = DEVICE) -> None:
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise NotConfigured(
-                "evidence.tpm", f"{path}: {error.strerror}",
-                remedy="no TPM here, or not as a member of group tss; `demesne attest detect` says what there is",
-            ) from error  # fmt: skip
-
-    def exchange(self, command: bytes) -> bytes:
-        try:
-            os.write(self._descriptor, command)
-            return os.read(self._descriptor, _MAX_RESPONSE)
-        except OSError as error:
-            raise Unavailable("evidence.tpm", f"the TPM's device failed: {error.strerror}") from error
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-class SocketTransport:
-    """A TPM in software (swtpm) on a Unix socket: the same bytes, in a stream."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(_SECONDS)
-        try:
-            self._socket.connect(str(path))
-        except OSError as error:
-            self._socket.close()
-            raise NotConfigured("evidence.tpm", f"{path}: {error.strerror}") from error
-
-    def exchange(self, command: bytes) -> bytes:
-        try:
-            self._socket.sendall(command)
-            response = self._socket.recv(10)
-            while 10 <= len(response) < min(int.from_bytes(response[2:6], "big"), _MAX_RESPONSE):
-                piece = self._socket.recv(_MAX_RESPONSE)
-                if not piece:
-                    break  # what came is cut short, and will be called that
-                response += piece
-            return response
-        except OSError as error:
-            raise Unavailable("evidence.tpm", f"the TPM's socket failed: {error}") from error
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def opened(path: Path) -> Transport:
-    """The TPM at `path`: a device, or a socket."""
-    try:
-        is_socket = stat.S_ISSOCK(path.stat().st_mode)
-    except OSError:
-        is_socket = False
-    return SocketTransport(path) if is_socket else DeviceTransport(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from demesne.errors import Invalid, NotConfigured
 from demesne.evidence.azure import REPORT
 from demesne.evidence.detect import Places, automatic, detect, named
 from demesne.evidence.tpm import KEY_HANDLE
-from demesne.evidence.tpm_commands import ECC, OWNER, DeviceTransport, Tpm
+from demesne.evidence.tpm_commands import ECC, OWNER, Tpm
+from demesne.evidence.tpm_device import DeviceTransport
 from demesne.evidence.tpm_public import attestation_template
 from tests.fakes.attest_tpm import hcl_report
 from tests.fakes.nvml_library import FakeNvml

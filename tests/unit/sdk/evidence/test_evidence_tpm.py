@@ -8,7 +8,8 @@ import pytest
 
 from demesne.errors import Invalid, Malformed, NotConfigured, Unavailable
 from demesne.evidence.tpm import KEY_HANDLE, TpmAttester
-from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, OWNER, RSA, DeviceTransport, SocketTransport, Tpm, TpmError
+from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, OWNER, RSA, Tpm, TpmError
+from demesne.evidence.tpm_device import DeviceTransport, SocketTransport
 from demesne.evidence.tpm_public import attestation_template, endorsement_template, subject_public_key
 from tests.fakes.attest_pki import NOW_MS
 from tests.fakes.swtpm import Swtpm, extend, extend_command, need_swtpm

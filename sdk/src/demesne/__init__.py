@@ -8,6 +8,7 @@ This list is the public interface, with the modules `demesne.aio` and `demesne.e
 """
 
 from demesne.attest import attest, session
+from demesne.borrowed import Borrowed
 from demesne.client import Client
 from demesne.credentials import Credentials
 from demesne.errors import (
@@ -23,7 +24,7 @@ from demesne.errors import (
     Unavailable,
 )
 from demesne.run import Run
-from demesne.session import Borrowed, Session
+from demesne.session import Session
 from demesne.settings import Settings, Zone
 
 __version__ = "0.1.0"

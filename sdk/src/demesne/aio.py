@@ -18,12 +18,12 @@ from demesne._connection import AsyncConnection, now_utc
 from demesne._exchange import Answer, Ask, Exchange, ProveDevices, Step, known_scope, locate, run_async
 from demesne.agent import Place
 from demesne.attest import Evidence, Worker, assemble, print_notice
+from demesne.borrowed import Reachable
 from demesne.credentials import Credentials
 from demesne.destination import Caller, destination
 from demesne.evidence import Attester, DeviceAttester
 from demesne.reach import Reach
 from demesne.run import Digest
-from demesne.session import Reachable
 from demesne.session import Session as Blocking
 from demesne.session_key import SessionKey
 

@@ -1,15 +1,17 @@
 """An attested session: credentials that renew themselves, for this process, its children and its workers."""
 
+import atexit
+import contextlib
 import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from demesne._exchange import Facts
 from demesne.agent import Agent
 from demesne.agent_client import fetch
+from demesne.borrowed import Borrowed, Reachable
 from demesne.credentials import Credentials
 from demesne.environment import OVERLAYS
 from demesne.errors import DemesneError, session_closed
@@ -17,38 +19,6 @@ from demesne.keeper import Keeper
 from demesne.reach import Reach
 from demesne.run import Digest, Run, State
 from demesne.session_key import SessionKey
-
-
-class Reachable:
-    """What every view of a session has: the shapes clients take. Each raises SessionClosed when it was closed."""
-
-    def reach(self) -> Reach:
-        """Where the agent and the gateway are: values that cross process borders."""
-        raise NotImplementedError
-
-    def env(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Environment for a child process (`Reach.env`)."""
-        return self.reach().env(base)
-
-    def storage_options(self, client: Literal["s3fs", "polars"] = "s3fs") -> dict[str, Any]:
-        """`storage_options=` for pandas and dask, or for polars and obstore (`Reach.storage_options`)."""
-        return self.reach().storage_options(client)
-
-    def filesystem(self) -> Any:
-        """An `s3fs.S3FileSystem`. Needs `demesne[s3fs]`."""
-        return self.reach().filesystem()
-
-    def pyarrow(self) -> Any:
-        """A `pyarrow.fs.S3FileSystem`. Needs `demesne[pyarrow]`."""
-        return self.reach().pyarrow()
-
-    def boto3(self, service: str = "s3", **options: Any) -> Any:
-        """A boto3 client at the gateway. Needs `demesne[boto3]`."""
-        return self.reach().boto3(service, **options)
-
-    def duckdb(self, database: str = ":memory:", **options: Any) -> Any:
-        """A DuckDB connection that reads `s3://` through this session. Needs `demesne[duckdb]`."""
-        return self.reach().duckdb(database, **options)
 
 
 class Session(Reachable):
@@ -77,7 +47,7 @@ class Session(Reachable):
         self._state = state
         self._pid = os.getpid()
         self._closed = False
-        _SESSIONS.add(self)
+        _OPEN.add(self)
 
     def __repr__(self) -> str:
         return f"Session(session_id={self.session_id!r}, run_id={self.run_id!r}, purpose={self.purpose!r})"
@@ -162,6 +132,7 @@ class Session(Reachable):
         if self._closed:
             return
         self._closed = True
+        _OPEN.discard(self)
         OVERLAYS.leave(self)
         if self.inherited:
             return
@@ -172,6 +143,7 @@ class Session(Reachable):
     def leave_open(self) -> None:
         """Stop the agent and let the session run out by itself: for who hands its credentials on and goes."""
         self._closed = True
+        _OPEN.discard(self)
         OVERLAYS.leave(self)
         self._agent.close()
         self._key.forget()
@@ -192,57 +164,26 @@ class Session(Reachable):
         self._key.forget()
 
 
-class Borrowed(Reachable):
-    """A session of another process on this machine: what a pickled `Session` becomes. It renews nothing and ends
-    nothing; when the process that attested ends, its clients fail and `credentials` raises SessionClosed."""
-
-    def __init__(self, reach: Reach, session_id: str, run_id: str, purpose: str) -> None:
-        self._reach = reach
-        self.session_id = session_id
-        self.run_id = run_id
-        self.purpose = purpose
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Borrowed, (self._reach, self.session_id, self.run_id, self.purpose)
-
-    @property
-    def s3_endpoint(self) -> str:
-        return self._reach.s3_endpoint
-
-    @property
-    def region(self) -> str:
-        return self._reach.region
-
-    @property
-    def credentials(self) -> Credentials:
-        """Asked of the agent. Raises SessionClosed when it is gone, Refused when the gateway took the session away."""
-        return fetch(self._reach.uri, self._reach.token_file)
-
-    def reach(self) -> Reach:
-        return self._reach
-
-    def __enter__(self) -> Self:
-        OVERLAYS.enter(self, self._reach.env())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        OVERLAYS.leave(self)
-
-
 def certificate_path(directory: Path) -> tuple[Path, Path]:
     """Where a session bound to its key keeps certificate and key."""
     return directory / "client.pem", directory / "client-key.pem"
 
 
-_SESSIONS: "weakref.WeakSet[Session]" = weakref.WeakSet()
+_OPEN: set[Session] = set()  # held: an agent serves on although nobody keeps its session
 
 
 def _after_fork() -> None:
     OVERLAYS.after_fork()
-    for session in list(_SESSIONS):
+    for session in list(_OPEN):
         session.after_fork()
 
 
+def _at_exit() -> None:
+    """A program that ends without closing: its token file goes, and the gateway is told while it can be."""
+    for session in list(_OPEN):
+        with contextlib.suppress(DemesneError):
+            session.close()
+
+
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ def in_fork(work: Callable[[], object]) -> str:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.alarm(20)  # a child that hangs says nothing
         try:
             said = str(work())
         except BaseException as error:
@@ -248,3 +250,20 @@ def test_notice_is_not_printed_by_renewals(gateway: FakeGateway) -> None:
         gateway.forget_sessions = True
         session.reattest()
         assert said.getvalue() == text
+
+
+EXITING = """
+import io, demesne
+session = demesne.attest({api!r}, purpose="p", scope=["claims"], region="de", notice=io.StringIO(),
+    credentials={{"access_key_id": "AKTRAIN", "secret_access_key": "train-secret"}})
+print(session.storage_options("polars")["aws_container_authorization_token_file"])
+del session
+"""
+
+
+def test_a_program_that_just_ends_leaves_no_token_and_no_session(gateway: FakeGateway) -> None:
+    code = EXITING.format(api=gateway.api_endpoint)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert not Path(done.stdout.strip()).parent.exists()
+    (session,) = gateway.sessions.values()
+    assert session.revoked

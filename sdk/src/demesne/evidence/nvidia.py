@@ -152,13 +152,10 @@ class NvattestAttester:
     def evidence(self, nonce: bytes) -> list[dict[str, Any]]:
         """As `GpuAttester.evidence`, one a device."""
         _check_nonce(nonce)
-        command = ["nvattest", "collect-evidence", "--device", self._device, "--nonce", nonce.hex(), "--format", "json"]
-        try:
-            done = self._run(command)
-        except FileNotFoundError as error:
-            raise NotConfigured("evidence.nvattest", "nvattest is not installed") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Unavailable("evidence.nvattest", f"nvattest did not answer: {error}") from error
+        command = ["nvattest", "collect-evidence", "--device", self._device, "--nonce", nonce.hex()]
+        done = self._called([*command, "--format", "json"])
+        if done.returncode and not done.stdout.lstrip().startswith(b"{"):
+            done = self._called(command)  # versions before 1.0 print JSON only, and know no --format
         try:
             answer = json.loads(done.stdout)
             code, listed = answer["result_code"], answer.get("evidences") or []
@@ -174,6 +171,14 @@ class NvattestAttester:
             ]
         except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
             raise Malformed("evidence.nvattest", f"nvattest answers something else: {error!r}"[:300]) from error
+
+    def _called(self, command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
+        try:
+            return self._run(command)
+        except FileNotFoundError as error:
+            raise NotConfigured("evidence.nvattest", "nvattest is not installed") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Unavailable("evidence.nvattest", f"nvattest did not answer: {error}") from error
 
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":

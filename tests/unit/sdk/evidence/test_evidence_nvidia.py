@@ -173,6 +173,18 @@ def test_switches_through_nvattest_verify_at_the_gateway() -> None:
                                  "--format", "json"]]  # fmt: skip
 
 
+def test_an_older_nvattest_without_formats_is_asked_again() -> None:
+    command = Nvattest(2)
+
+    def older(given: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
+        if "--format" in given:
+            return subprocess.CompletedProcess(list(given), 106, b"The following argument was not expected", b"")
+        return command(given)
+
+    assert len(NvattestAttester("gpu", run=older).evidence(NONCE)) == 2
+    assert command.commands == [["nvattest", "collect-evidence", "--device", "gpu", "--nonce", NONCE.hex()]]
+
+
 @pytest.mark.parametrize(
     ("command", "kind"),
     [

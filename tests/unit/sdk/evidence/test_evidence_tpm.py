@@ -1,7 +1,12 @@
 """Quotes of a real TPM 2.0 (swtpm) by raw commands, and what the gateway's verifier says to them."""
 
 import json
+import os
+import threading
+import tty
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +14,7 @@ import pytest
 from demesne.errors import Invalid, Malformed, NotConfigured, Unavailable
 from demesne.evidence.tpm import KEY_HANDLE, TpmAttester
 from demesne.evidence.tpm_commands import ECC, ENDORSEMENT, OWNER, RSA, Tpm, TpmError
-from demesne.evidence.tpm_device import DeviceTransport, SocketTransport
+from demesne.evidence.tpm_device import DeviceTransport, SocketTransport, opened
 from demesne.evidence.tpm_public import attestation_template, endorsement_template, subject_public_key
 from tests.fakes.attest_pki import NOW_MS
 from tests.fakes.swtpm import Swtpm, extend, extend_command, need_swtpm
@@ -110,6 +115,29 @@ def test_a_pcr_that_changes_between_quote_and_reading_makes_another_try(keyed: t
     )
     verified(evidence, name)
     assert len(quotes) == 2
+
+
+def test_the_kernels_device_is_spoken_to_by_one_write_and_one_read(keyed: tuple[Swtpm, int, str]) -> None:
+    """A character device (a terminal in raw mode stands for it) with the TPM behind it."""
+    machine, handle, name = keyed
+    ours, device = os.openpty()
+    tty.setraw(device)
+    behind = machine.transport()
+
+    def kernel() -> None:
+        with suppress(OSError):
+            while command := os.read(ours, 4096):
+                os.write(ours, behind.exchange(command))
+
+    thread = threading.Thread(target=kernel, daemon=True)
+    thread.start()
+    path = Path(os.ttyname(device))
+    evidence = TpmAttester(key_handle=handle, pcrs=[0, 7], transport=lambda: opened(path)).evidence(BOUND)
+    assert verified(evidence, name).platform["bound"] is True
+    os.close(device)
+    thread.join(10)
+    os.close(ours)
+    behind.close()
 
 
 def test_no_key_says_how_to_make_one(machine: Swtpm) -> None:

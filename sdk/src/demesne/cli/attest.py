@@ -94,8 +94,9 @@ def show_pcrs(
     device: Device = DEVICE, json: Json = False,
 ) -> None:  # fmt: skip
     """Show the PCR values of now; with --json as `approve-tpm --pcrs` takes them. Read where the boot is known."""
+    indices = _indices(pcrs)
     with Tpm(opened(device)) as tpm:
-        found = sorted(tpm.pcrs(_indices(pcrs)).items())
+        found = sorted(tpm.pcrs(indices).items())
     if json:
         print_json({str(index): [value.hex()] for index, value in found})
     else:

@@ -122,7 +122,11 @@ class FactsReader:
             ),
             version=version,
             session=session,
-            fresh=session is not None and session.revoked_at is None and age <= self._policy.freshness_ms,
+            # Attested again near its end, a session ends all the same: streams that are open look here.
+            fresh=session is not None
+            and session.revoked_at is None
+            and age <= self._policy.freshness_ms
+            and now < session.expires_at,
             lapsed_ms=max(0, age - self._policy.freshness_ms),
             run=self._run(principal, labels=run_labels),
             marker=marker,

@@ -242,7 +242,7 @@ def stalled(world: GatewayWorld, who: Principal, end: Any) -> tuple[Client, Gate
     return client, ended.value
 
 
-@pytest.mark.parametrize("why", ["session", "session elsewhere", "subject", "measurement", "lapse", "moved"])
+@pytest.mark.parametrize("why", ["session", "session elsewhere", "subject", "measurement", "lapse", "end", "moved"])
 def test_a_stream_whose_client_stands_still_is_ended(big: GatewayWorld, why: str) -> None:
     who = big.attested(source=HERE)
 
@@ -253,6 +253,9 @@ def test_a_stream_whose_client_stands_still_is_ended(big: GatewayWorld, why: str
         elif why == "session elsewhere":
             big.catalog.revoke_session(session_id(who))
             big.clock.advance(SESSION_CACHE_MS)
+        elif why == "end":  # attested again a moment ago: the hour is over all the same
+            big.clock.advance(3_600_000)
+            big.sql("update session set attested_at = ?", big.clock())
         elif why == "lapse":
             big.clock.advance(FRESHNESS_MS + 1)
         elif why == "moved":

@@ -23,6 +23,7 @@ from tests.fakes.attest_snp import FakeAmd
 from tests.fakes.attest_tokens import BOUND as TOKEN_BOUND
 from tests.fakes.attest_tokens import MAA, FakeIssuer, detached, device_claims, ear_claims, maa_claims, space_claims
 from tests.fakes.attest_tpm import EXTRA, FakeTpm, hcl_report, runtime_data
+from tests.fuzz.trusted import Collected, any_trust_file, trust_files
 from vault.attest.azure.evidence import AzureEvidence, parse_trustee
 from vault.attest.azure.verify import AzurePolicy, AzureTrust, verify_azure
 from vault.attest.claims import Claims, Refusal
@@ -212,7 +213,28 @@ def targets() -> dict[str, Target]:
         "tcb-info": _signed_anew(lambda raw: raw, m.collected, lambda _raw, c: c.measurement == "11" * 48,
                                  _text(m.intel.tcb_info())),
     }  # fmt: skip
-    return found | _readers(m, report, quote)
+    return found | _readers(m, report, quote) | _trusted()
+
+
+def _trusted() -> dict[str, Target]:
+    collected = Collected()
+    return {
+        "manifest": _as_it_was(collected.golden, collected.manifest),
+        "collateral": _as_it_was(collected.taken_in, *collected.files),
+        "trust-files": _reader(any_trust_file, *(seed for _, seed in trust_files())),
+    }
+
+
+def _as_it_was(read: Callable[[bytes], Any], *genuine: bytes) -> Target:
+    known = [read(raw) for raw in genuine]
+
+    def run(raw: bytes) -> object:
+        said = _named(read, raw)
+        if said is not None and said not in known:
+            raise Found(f"a changed file says something new: {said}")
+        return said
+
+    return Target(run, genuine)
 
 
 def _honest_report(raw: bytes, claims: Claims) -> bool:

@@ -28,7 +28,7 @@ _KNOWN_CRITICAL = {
     ExtensionOID.EXTENDED_KEY_USAGE,
 }
 # What the parser raises for what is no certificate; some of it only when a part is first looked at.
-_UNREADABLE = (
+UNREADABLE = (
     ValueError, TypeError, UnsupportedAlgorithm,
     x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
 )  # fmt: skip
@@ -48,7 +48,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
             certificate = x509.load_der_x509_certificate(der)
         certificate.public_key()
         _ = certificate.extensions, certificate.subject, certificate.issuer
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise refuse(Refusal.MALFORMED, f"certificate: {error}") from error
     return certificate
 
@@ -124,7 +124,7 @@ def check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> Non
         if not isinstance(certificate.signature_hash_algorithm, _HASHES):
             raise refuse(Refusal.CHAIN, "hash of a certificate's signature")
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, *_UNREADABLE) as error:
+    except (InvalidSignature, *UNREADABLE) as error:
         raise refuse(Refusal.CHAIN, f"{_name(certificate)} was not issued by {_name(issuer)}") from error
 
 
@@ -167,7 +167,7 @@ def load_revocations(der: bytes, issuer: x509.Certificate, now: datetime) -> x50
         listed = x509.load_der_x509_crl(der)
         signed = listed.issuer == issuer.subject and listed.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
         start, end = listed.last_update_utc, listed.next_update_utc
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise refuse(Refusal.COLLATERAL, f"revocation list: {error}") from error
     if not signed or not _usage(issuer).crl_sign:
         raise refuse(Refusal.COLLATERAL, f"revocation list not signed by {_name(issuer)}")

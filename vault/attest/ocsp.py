@@ -7,14 +7,14 @@ bounds a replay; one without an end is refused.
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, Hash, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from vault.attest.certificates import check_issued, check_validity
+from vault.attest.certificates import UNREADABLE, check_issued, check_validity
 from vault.attest.claims import Refusal, refuse
 from vault.errors import Refused
 
@@ -32,7 +32,7 @@ def load_answer(der: bytes) -> ocsp.OCSPResponse:
             raise refuse(Refusal.COLLATERAL, "OCSP answer says nothing")
         _ = answer.certificates, answer.serial_number, answer.certificate_status, answer.this_update_utc
         _ = answer.hash_algorithm, answer.signature_hash_algorithm, answer.extensions
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise refuse(Refusal.COLLATERAL, f"OCSP answer: {error}") from error
     return answer
 

@@ -15,7 +15,14 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from vault.attest.certificates import check_path, fingerprint, load_certificate, load_pem_chain, load_revocations
+from vault.attest.certificates import (
+    UNREADABLE,
+    check_path,
+    fingerprint,
+    load_certificate,
+    load_pem_chain,
+    load_revocations,
+)
 from vault.attest.claims import Refusal, refuse
 from vault.attest.documents import json_object
 from vault.attest.nvidia.manifest import parse_reference_manifest
@@ -100,7 +107,7 @@ def _intel_ages(collateral: Collateral) -> Ages:
 def _list_ages(der: bytes) -> Ages:
     listed = x509.load_der_x509_crl(der)
     told = {"issue date": milliseconds(listed.last_update_utc)}
-    with suppress(x509.ExtensionNotFound, ValueError):
+    with suppress(x509.ExtensionNotFound, *UNREADABLE):
         told["number"] = listed.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     return told
 
@@ -196,7 +203,7 @@ def ages_of(name: str, content: bytes) -> Ages:
         if name.endswith(".ocsp"):
             return {"update": parse_answer(content)[1].issued_ms}
         return _manifest_ages(content) if name.endswith(".xml") else {}
-    except (VaultError, ValueError):
+    except (VaultError, *UNREADABLE):
         return {}
 
 

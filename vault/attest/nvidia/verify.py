@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.ocsp import OCSPResponse
 
-from vault.attest.certificates import check_not_revoked, check_path, load_certificate, load_revocations
+from vault.attest.certificates import UNREADABLE, check_not_revoked, check_path, load_certificate, load_revocations
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import at_time
 from vault.attest.nvidia.report import DeviceReport, parse_device_report
@@ -133,7 +133,7 @@ def _is_list(der: bytes) -> bool:
 def _issuer_of(der: bytes) -> x509.Name:
     try:
         return x509.load_der_x509_crl(der).issuer
-    except ValueError as error:
+    except UNREADABLE as error:
         raise refuse(Refusal.COLLATERAL, f"revocation list: {error}") from error
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponse
 
+from vault.attest.certificates import UNREADABLE
 from vault.attest.claims import Refusal
 from vault.attest.documents import json_object
 from vault.attest.ocsp import load_answer
@@ -100,7 +101,7 @@ def parse_list(raw: bytes) -> tuple[RevocationList, Dated]:
     try:
         listed = x509.load_der_x509_crl(raw)
         issuer, start, end = listed.issuer, listed.last_update_utc, listed.next_update_utc
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise wrong("", f"no revocation list in DER: {error}"[:200]) from error
     return RevocationList(raw, issuer), _dated(start, end)
 

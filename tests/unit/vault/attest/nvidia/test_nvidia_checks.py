@@ -109,6 +109,8 @@ def test_revocation_lists(maker: FakeNvidia) -> None:
     )
     assert refusal(lambda: verify(maker, lists=(revocations(FakeNvidia().leaf),))) == "collateral"
     assert refusal(lambda: verify(maker, lists=(b"no list",))) == "collateral"
+    odd = revocations(maker.root).replace(b"\x02\x01\x01", b"\x02\x01\x00", 1)  # a version that there is not
+    assert refusal(lambda: verify(maker, lists=(odd,))) == "collateral"
 
 
 def test_ocsp_answers(maker: FakeNvidia) -> None:

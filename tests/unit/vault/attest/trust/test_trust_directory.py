@@ -164,6 +164,14 @@ class TestCollateral:
         assert states == {"milan.crl": "present", "milan-vlek.crl": "present", "genoa.crl": "unreadable",
                           "turin.crl": "unreadable", "naples.crl": "unreadable", "Milan.pem": "unreadable"}  # fmt: skip
 
+    def test_a_list_of_a_version_that_is_none_is_unreadable(self, files: TrustFiles) -> None:
+        """The parser's exception for it is no ValueError: it once ended the broker's call instead of the file's."""
+        odd = revocations(FakeAmd().root).replace(b"\x02\x01\x01", b"\x02\x01\x00", 1)
+        files.put(f"{AMD}/milan.crl", odd)
+        files.put(f"{NVIDIA}/a.crl", odd)
+        material = look(files)
+        assert {one.state(NOW_MS) for one in (*material.amd, *material.nvidia)} == {State.UNREADABLE}
+
     def test_a_list_without_an_end_is_none(self, files: TrustFiles) -> None:
         forever = revocations(issue("ARK-Milan", rsa_key(0), None, Shape(ca=True)), end=NOW + timedelta(1))
         files.put(f"{AMD}/milan.crl", forever)

@@ -6,7 +6,6 @@ provider.file("ci", subjects=[…])                           # the bytes of ide
 """
 
 import base64
-import hashlib
 import json
 from typing import Any
 
@@ -91,9 +90,6 @@ class IdentityProvider:
         if alg.startswith("PS"):
             return self.rsa.sign(message, padding.PSS(padding.MGF1(chosen), chosen.digest_size), chosen)
         return self.rsa.sign(message, padding.PKCS1v15(), chosen)
-
-    def thumbprint(self) -> str:
-        return hashlib.sha256(json.dumps(self.jwks).encode()).hexdigest()
 
     def issuer(self, name: str = "ci", **members: Any) -> dict[str, Any]:
         """An entry of identity-issuers.json with the keys pinned; a member given as None is left out."""

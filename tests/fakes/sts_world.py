@@ -6,6 +6,7 @@ answer.credentials, answer.code, answer.status
 world.get(answer.credentials, "claims/a.csv")      # signed by botocore with those credentials
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from vault.keys.secrets import open_token
 
 HOST = "s3.de.example"
 ROLE = "arn:demesne:iam::main:purpose/analytics"
-_STS = botocore.session.get_session().get_service_model("sts").operation_model("AssumeRoleWithWebIdentity")
+_STS: Any = botocore.session.get_session().get_service_model("sts").operation_model("AssumeRoleWithWebIdentity")
 
 
 @dataclass
@@ -78,7 +79,7 @@ class StsWorld(GatewayWorld):
             lambda token: open_token(self.hello.token_key, token), (Refused,), self.clock, static_key=b"s" * 32,
         )  # fmt: skip
         # Requests are signed by botocore, which asks the real clock; sessions end by the world's.
-        self.verifier = Verifier(lookup, region=ZONE, service="s3", clock=_real_time)
+        self.verifier = Verifier(lookup, region=ZONE, service="s3", clock=time.time)
         self.app = S3App(
             self.front, self.verifier.authenticate, zone=ZONE, region=ZONE, host_aliases=(HOST,),
             on_unauthenticated=self._count, sts=Sts(self.roles, self._count),
@@ -138,9 +139,3 @@ class StsWorld(GatewayWorld):
 
     def get(self, credentials: dict[str, Any], path: str) -> Response:
         return self.request(credentials, "GET", f"/{path}")
-
-
-def _real_time() -> float:
-    import time
-
-    return time.time()

@@ -12,13 +12,14 @@ written once, here. An exception of a step ends the exchange.
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 from demesne import _wire
 from demesne._wire import Call, Challenge, Document, Proof
 from demesne.binding import additional_digest, device_nonce, report_data
 from demesne.credentials import Credentials
-from demesne.errors import Invalid, NotConfigured, NotFound
+from demesne.errors import Invalid, NotConfigured, NotFound, Refused
 from demesne.session_key import SessionKey
 from demesne.settings import S3_ENDPOINT, Zone
 
@@ -74,6 +75,8 @@ class Facts:
     credentials: Credentials
     notice: str | None = None
     client_certificate: str | None = None
+    previous: "Facts | None" = None
+    """The session before it, while clients may still hold its credentials."""
 
 
 class Exchange:
@@ -100,24 +103,46 @@ class Exchange:
             opened.notice, opened.client_certificate,
         )  # fmt: skip
 
-    def renew(self, facts: Facts, seconds_left: float) -> Steps[Facts]:
+    def renew(self, facts: Facts, now: datetime) -> Steps[Facts]:
         """Re-attest, or open a successor of the same run when the credentials come to their end or the gateway knows
-        the session no more. `seconds_left` of the credentials."""
-        if seconds_left < RENEW_SECONDS:
-            return (yield from self.open())
+        the session no more."""
+        if facts.credentials.seconds_left(now) < RENEW_SECONDS:
+            successor = yield from self.open()
+            renewed = replace(successor, previous=replace(facts, previous=None))
+        else:
+            try:
+                fresh = yield from self._reattest(facts)
+            except NotFound:
+                return (yield from self.open())
+            renewed = replace(facts, fresh_seconds=fresh)
+        return (yield from self._keep_previous(renewed, now))
+
+    def _keep_previous(self, facts: Facts, now: datetime) -> Steps[Facts]:
+        """Some clients keep credentials until five minutes before their end, some to the end: until then the session
+        they are of is kept fresh too, or those clients would be refused while everything is in order."""
+        old = facts.previous
+        if old is None:
+            return facts
+        if old.credentials.seconds_left(now) <= 0:
+            return replace(facts, previous=None)
+        try:
+            yield from self._reattest(old)
+        except (NotFound, Refused):
+            return replace(facts, previous=None)
+        return facts
+
+    def _reattest(self, facts: Facts) -> Steps[int]:
         proof = yield from self._prove()
         answer: Answer = yield Ask(_wire.reattest_call(facts.session_id, proof))
-        try:
-            fresh = _wire.read_refreshed(answer.document())
-        except NotFound:
-            return (yield from self.open())
-        return replace(facts, fresh_seconds=fresh)
+        return _wire.read_refreshed(answer.document())
 
     def end(self, facts: Facts) -> Steps[None]:
-        """Revoke the session. One that the gateway knows no more is ended already."""
-        answer: Answer = yield Ask(_wire.end_call(facts.session_id))
-        if answer.status != 404:
-            answer.document()
+        """Revoke the session, and the one before it. One that the gateway knows no more is ended already."""
+        for each in (facts, facts.previous):
+            if each is not None:
+                answer: Answer = yield Ask(_wire.end_call(each.session_id))
+                if answer.status != 404:
+                    answer.document()
 
     def state(self, facts: Facts, statement: Document) -> Steps[Document]:
         """Say something of the session's run."""

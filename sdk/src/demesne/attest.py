@@ -168,7 +168,7 @@ def assemble(
     """The session of what the gateway opened, its agent running."""
 
     def again(facts: Facts) -> Facts:
-        renewed: Facts = worker.alone(exchange.renew(facts, facts.credentials.seconds_left(worker.clock())))
+        renewed: Facts = worker.alone(exchange.renew(facts, worker.clock()))
         if renewed.client_certificate and renewed.client_certificate != facts.client_certificate:
             write_private(certificate_path(served.directory)[0], renewed.client_certificate.encode("ascii"))
         return renewed

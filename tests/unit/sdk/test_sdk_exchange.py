@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from demesne.settings import Zone
 
 NONCE = "ab" * 32
 END = "2099-01-01T00:00:00Z"
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def answer(document: Any, status: int = 200) -> Answer:
@@ -120,9 +122,14 @@ def test_renewing_reattests_and_keeps_credentials() -> None:
     key = SessionKey()
     gateway = Gateway(key)
     facts = run(exchange(key).open(), gateway)
-    again = run(exchange(key).renew(facts, 3000), gateway)
+    again = run(exchange(key).renew(facts, NOW), gateway)
     assert gateway.names()[4:] == ["/v1/challenges", "ProveDevices", "ProveMachine", f"/v1/sessions/{'5' * 32}/attest"]
     assert (again.fresh_seconds, again.credentials) == (800, facts.credentials)
+
+
+def facts_of(seconds: float) -> Facts:
+    """A session whose credentials end in so many seconds."""
+    return Facts("0" * 32, "6" * 32, "p", 900, Credentials("AK", "s", "t", NOW + timedelta(seconds=seconds)))
 
 
 @pytest.mark.parametrize(("left", "known"), [(1199.0, True), (3000.0, False)])
@@ -131,9 +138,42 @@ def test_a_successor_is_opened_near_the_end_and_for_a_session_nobody_knows(left:
     gateway = Gateway(key)
     if not known:
         gateway.refreshed = answer({"code": "NoSuchSession"}, 404)
-    facts = Facts("0" * 32, "6" * 32, "p", 900, Credentials("AK", "s", "t"))
-    assert run(exchange(key).renew(facts, left), gateway).session_id == "5" * 32
-    assert json.loads(gateway.steps[-1].call.body)["run"] == "r"
+    renewed = run(exchange(key).renew(facts_of(left), NOW), gateway)
+    assert renewed.session_id == "5" * 32
+    opening = next(s for s in gateway.steps if isinstance(s, Ask) and s.call.path == "/v1/sessions")
+    assert json.loads(opening.call.body)["run"] == "r"
+    assert (renewed.previous is not None) is known
+
+
+def test_the_session_before_is_kept_fresh_as_long_as_clients_may_hold_its_credentials() -> None:
+    key = SessionKey()
+    gateway = Gateway(key)
+    old, again = f"/v1/sessions/{'0' * 32}/attest", f"/v1/sessions/{'5' * 32}/attest"
+    renewed = run(exchange(key).renew(facts_of(1100), NOW), gateway)
+    assert gateway.names()[-1] == old
+    renewed = run(exchange(key).renew(renewed, NOW + timedelta(seconds=1000)), gateway)
+    assert [name for name in gateway.names()[-8:] if name.startswith("/v1/sessions")] == [again, old]
+    renewed = run(exchange(key).renew(renewed, NOW + timedelta(seconds=1200)), gateway)
+    assert renewed.previous is None
+    assert gateway.names()[-1] == again
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_session_before_that_is_refused_is_let_go(status: int) -> None:
+    key = SessionKey()
+    gateway = Gateway(key)
+    gateway.refreshed = answer({"code": "x"}, status)
+    renewed = run(exchange(key).renew(facts_of(1100), NOW), gateway)
+    assert (renewed.session_id, renewed.previous) == ("5" * 32, None)
+
+
+def test_ending_ends_the_session_before_too() -> None:
+    key = SessionKey()
+    gateway = Gateway(key)
+    renewed = run(exchange(key).renew(facts_of(1100), NOW), gateway)
+    gateway.steps.clear()
+    run(exchange(key).end(renewed), gateway)
+    assert gateway.names() == [f"/v1/sessions/{'5' * 32}", f"/v1/sessions/{'0' * 32}"]
 
 
 def test_a_refusal_leaves_the_exchange_typed() -> None:
@@ -141,7 +181,7 @@ def test_a_refusal_leaves_the_exchange_typed() -> None:
     gateway = Gateway(key)
     gateway.refreshed = answer({"code": "AccessDenied", "rule": "session.revoked", "remedy": "attest anew"}, 403)
     with pytest.raises(Refused, match=r"session\.revoked"):
-        run(exchange(key).renew(Facts("0" * 32, "6" * 32, "p", 900, Credentials("AK", "s", "t")), 3000), gateway)
+        run(exchange(key).renew(Facts("0" * 32, "6" * 32, "p", 900, Credentials("AK", "s", "t")), NOW), gateway)
 
 
 def test_ending_what_is_gone_is_no_error() -> None:

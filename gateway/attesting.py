@@ -7,13 +7,14 @@ knows who has recorded; whatever nobody has, it records. Two records of one refu
 would not count it at all.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.decide.decision import Appraisal
 from gateway.decide.doctrine import DoctrineUnavailable
+from gateway.decide.document import build_appraisal
 from gateway.errors import BadRequest, Denied, GatewayError, Unavailable
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
@@ -23,6 +24,7 @@ from vault.catalog.catalog import Catalog
 from vault.errors import Malformed, Refused
 from vault.errors import NotFound as RowNotFound
 
+References = Callable[[], Sequence[Mapping[str, Any]]]
 MAX_DEPTH = 32
 _WHOLE = 1 << 53
 _NOT_REFUSED = frozenset({"ledger.unavailable", "limit.refusals"})  # no record can be made; or summed up instead
@@ -35,12 +37,17 @@ class Attempt:
     session: str | None = None
     tier: str = "none"
     codes: list[str] = field(default_factory=list)
+    submods: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
 
 class Attesting:
     """One per front worker."""
 
-    def __init__(self, guard: Guard, catalog: Catalog, broker: KeyBroker, *, posture: str) -> None:
+    def __init__(
+        self, guard: Guard, catalog: Catalog, broker: KeyBroker, *, posture: str, references: References = tuple
+    ) -> None:
+        """`references`: the reference values in force now, as the trust directory has them (none by default)."""
+        self._references = references
         self._guard = guard
         self._catalog = catalog
         self._broker = broker
@@ -57,7 +64,10 @@ class Attesting:
         except GatewayError as refusal:
             if refusal.rule not in _NOT_REFUSED and not refusal.on_record:
                 codes = made.codes or [refusal.rule or refusal.code]
-                await self.record(what, principal, session=made.session, tier=made.tier, allow=False, codes=codes)
+                parts = {"submods": made.submods} if made.submods else {}
+                await self.record(
+                    what, principal, session=made.session, tier=made.tier, allow=False, codes=codes, **parts
+                )
             # A decision was counted as it was made.
             if refusal.rule not in _NOT_REFUSED and refusal.decision_id is None:
                 self._guard.count_refusal(principal)
@@ -105,17 +115,21 @@ class Attesting:
 
     async def appraisal(self, attempt: Attempt, attested: Attested, scope: Sequence[str]) -> Appraisal:
         """The same with what it is made of."""
-        document = {
-            "claims": attested.claims,
-            "posture": self._posture,
-            "dataset_scope": await self._guard.blocking(self._scope_facts, scope),
-        }
         attempt.session = attested.session_id
+        try:
+            document = build_appraisal(
+                attested.claims, posture=self._posture, purpose=attested.purpose,
+                dataset_scope=await self._guard.blocking(self._scope_facts, scope),
+                reference=await self._guard.blocking(self._references),
+            )  # fmt: skip
+        except ValueError as error:
+            raise _malformed("claims hold numbers that two engines read differently") from error
         try:
             appraisal = await self._guard.doctrine.appraise(document)
         except DoctrineUnavailable as error:
             raise Unavailable("ServiceUnavailable", "The doctrine did not appraise the evidence", rule=error.code,
                               remedy="try again", retry_after=1) from error  # fmt: skip
+        attempt.submods = appraisal.as_record()
         if appraisal.tier in OPENING_TIERS:
             return appraisal
         attempt.tier, attempt.codes = appraisal.tier, [reason.code for reason in appraisal.reasons]
@@ -137,9 +151,9 @@ class Attesting:
             try:
                 row = self._catalog.dataset(name)
             except RowNotFound:
-                found.append({"name": name, "synthetic": False})
+                found.append({"name": name, "synthetic": False, "label": "personal"})
             else:
-                found.append({"name": name, "synthetic": row.synthetic})
+                found.append({"name": name, "synthetic": row.synthetic, "label": row.label})
         return found
 
 

@@ -14,8 +14,9 @@ from gateway.identity.principal import Principal
 from gateway.record import rfc3339
 from vault.attest.identities import What, identities, revocable, value_digest
 from vault.broker.types import KeyBroker
+from vault.catalog.attestation_rows import RevocationRow
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import PrincipalRow, RevocationRow, SessionRow
+from vault.catalog.rows import PrincipalRow, SessionRow
 
 LISTED = 1000
 

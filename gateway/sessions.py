@@ -49,9 +49,10 @@ class Sessions:
     def __init__(
         self, guard: Guard, catalog: Catalog, broker: KeyBroker, *, gateway_id: str, token_key: bytes,
         freshness_seconds: int, run_window_ms: int, posture: str, forget_keys: Callable[[str], None],
-        certificates: bool = False,
+        certificates: bool = False, references: References = tuple,
     ) -> None:  # fmt: skip
-        """`certificates`: this gateway's own ports ask for client certificates, so sessions can be bound to one."""
+        """`certificates`: this gateway's own ports ask for client certificates, so sessions can be bound to one.
+        `references`: the reference values in force now."""
         self._guard = guard
         self._catalog = catalog
         self._broker = broker
@@ -61,7 +62,7 @@ class Sessions:
         self._run_window_ms = run_window_ms
         self._forget_keys = forget_keys
         self._certificates = certificates
-        self.attesting = Attesting(guard, catalog, broker, posture=posture)
+        self.attesting = Attesting(guard, catalog, broker, posture=posture, references=references)
 
     async def challenge(self, principal: Principal, purpose: str, scope: list[str], request_id: str) -> dict[str, Any]:
         """A nonce for one attestation of this caller, purpose and scope. Raises Denied for a purpose not granted."""
@@ -129,7 +130,8 @@ class Sessions:
             attested = await self.attesting.attest(principal, nonce, kind, evidence, key, session_id, additional)
             tier = await self.attesting.appraise(attempt, attested, list(row.scope))
             moved = {"moved": True} if attested.bound_source != row.bound_source else {}
-            await self.attesting.record("reattest", principal, session=session_id, tier=tier, evidence=kind, **moved)
+            await self.attesting.record("reattest", principal, session=session_id, tier=tier, evidence=kind,
+                                        submods=attempt.submods, **moved)  # fmt: skip
             await self._guard.blocking(
                 self._catalog.refresh_session, session_id, attested_at=attested.attested_at, tier=tier,
                 claims=attested.claims, attestation_seal=attested.seals[tier], bound_source=attested.bound_source,

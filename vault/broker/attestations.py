@@ -127,9 +127,7 @@ class Attestations:
         refuse_weaker(dict(row.claims), claims)
         return row
 
-    def begun(
-        self, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], now: int, source: str
-    ) -> Attested:
+    def begun(self, issued: ChallengeFacts, thumbprint: str, claims: dict[str, Any], now: int, source: str) -> Attested:
         """A new session of claims that were judged, bound to `source`."""
         return self._seal(secrets.token_hex(16), issued, thumbprint, claims, now + SESSION_MS, source, "")
 

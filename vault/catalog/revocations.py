@@ -1,7 +1,7 @@
 """What was revoked: principals, platforms and measurements, by digest. For good, so nothing here takes one back."""
 
+from vault.catalog.attestation_rows import RevocationRow
 from vault.catalog.mapping import REVOCATION
-from vault.catalog.rows import RevocationRow
 from vault.catalog.section import Section, same
 from vault.catalog.tables import revocation
 

@@ -110,9 +110,7 @@ def test_what_is_no_revocation(world: BrokerWorld, what: str, value: str) -> Non
 
 def test_where_credentials_count_is_under_the_seal(world: BrokerWorld) -> None:
     nonce = world.broker.challenge(world.principal_id, world.purpose, ["claims"], "de.example").nonce
-    made = world.broker.attest(
-        nonce, "sample", world.evidence(nonce), world.jwk, world.principal_id, source="10.0.0.7"
-    )
+    made = world.broker.attest(nonce, "sample", world.evidence(nonce), world.jwk, world.principal_id, source="10.0.0.7")
     session = world.store(made)
     assert (session.bound_source, session.bound_key, made.certificate) == ("10.0.0.7", "", "")
     assert reason(world, session) is None

@@ -73,9 +73,7 @@ def test_a_certificate_of_another_sort_of_key_is_nobodys() -> None:
 def test_gateways_trust_what_the_broker_shows(tmp_path: Path) -> None:
     world = BrokerWorld(tmp_path)
     nonce = world.broker.challenge(world.principal_id, world.purpose, ["claims"], "de.example").nonce
-    made = world.broker.attest(
-        nonce, "sample", world.evidence(nonce), world.jwk, world.principal_id, bind_key=True
-    )
+    made = world.broker.attest(nonce, "sample", world.evidence(nonce), world.jwk, world.principal_id, bind_key=True)
     shown = x509.load_pem_x509_certificate(made.certificate.encode())
     trusted = world.broker.hello().session_authority
     shown.verify_directly_issued_by(x509.load_der_x509_certificate(trusted))

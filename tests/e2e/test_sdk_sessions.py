@@ -119,6 +119,22 @@ def test_workers_forked_and_spawned_read_raw(world: World) -> None:
         assert int(os.read(reading, 100)) == size
 
 
+def test_a_successor_leaves_clients_of_the_session_before_it_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with demesne.session(**options(world, run="successor")) as session:
+        client, first, run = session.boto3(), session.session_id, session.run_id
+        raw = client.get_object(Bucket=DATASET, Key=KEY)["Body"].read()
+        monkeypatch.setattr("demesne._exchange.RENEW_SECONDS", 4000)  # the hour is nearly over
+        session.reattest()
+        assert (session.session_id == first, session.run_id) == (False, run)
+        assert client.get_object(Bucket=DATASET, Key=KEY)["Body"].read() == raw
+        assert session.boto3().get_object(Bucket=DATASET, Key=KEY)["Body"].read() == raw
+        second = session.session_id
+    ended = world.catalog("select session_id from session where revoked_at is not null")
+    assert {(first,), (second,)} <= set(ended)
+
+
 def test_a_session_bound_to_its_certificate_opens_nothing_without_it(tls: World) -> None:
     with demesne.session(**options(tls, bind="certificate")) as session:
         certificate = session.reach().client_certificate

@@ -20,8 +20,8 @@ from gateway.record import rfc3339
 from lineage.ledger.entry import encode_entry
 from vault.broker.tpm_keys import parse_policy, policy_sha256
 from vault.broker.types import Promised, TpmKeyOffice, TpmKeyState
+from vault.catalog.attestation_rows import TpmKeyRow
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import TpmKeyRow
 from vault.errors import Malformed
 
 SECRET_BYTES = 32

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from gateway.identity.issuers import Issuer
 from gateway.identity.jwk import BadKeySet, PublicKey, public_keys
+from vault.catalog.attestation_rows import JwksRow
 from vault.catalog.catalog import Catalog
 from vault.catalog.issuer_key_sets import FETCH_GAP_MS, NEVER
-from vault.catalog.rows import JwksRow
 
 CACHE_MS: Final = 2_000
 MAX_AGE_MS: Final = 86_400_000

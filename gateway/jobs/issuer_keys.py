@@ -25,9 +25,9 @@ from gateway.identity.issuers import Issuer, Issuers, KeySource
 from gateway.identity.jwk import BadKeySet, PublicKey, public_keys
 from gateway.record import Entry, Recorder
 from vault.attest.documents import json_object
+from vault.catalog.attestation_rows import JwksRow
 from vault.catalog.catalog import Catalog
 from vault.catalog.issuer_key_sets import NEVER
-from vault.catalog.rows import JwksRow
 from vault.endpoint.address import parse_endpoint
 from vault.endpoint.dialer import Dialer, system_open
 from vault.endpoint.pools import dialled_pools

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from sqlalchemy import bindparam, update
 
+from vault.catalog.attestation_rows import JwksRow
 from vault.catalog.mapping import JWKS
-from vault.catalog.rows import JwksRow
 from vault.catalog.section import Section, same
 from vault.catalog.tables import jwks
 from vault.errors import Conflict

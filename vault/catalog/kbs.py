@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, update
 
+from vault.catalog.attestation_rows import KbsSessionRow, KbsTicketRow
 from vault.catalog.mapping import KBS_SESSION, KBS_TICKET, to_json
-from vault.catalog.rows import KbsSessionRow, KbsTicketRow
 from vault.catalog.section import Section, literal, same
 from vault.catalog.tables import kbs_session, kbs_ticket
 from vault.errors import Conflict, NotFound

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Insert, Row, Select, Table, insert, select
 
-from vault.catalog import key_request_rows, rows, tables
+from vault.catalog import attestation_rows, key_request_rows, rows, tables
 from vault.catalog.seal import RowSeal
 from vault.errors import Broken
 
@@ -122,11 +122,11 @@ PLAN = Mapper(tables.plan, rows.PlanRow)
 VIEW = Mapper(tables.view, rows.ViewRow)
 CHALLENGE = Mapper(tables.challenge, rows.ChallengeRow)
 SESSION = Mapper(tables.session, rows.SessionRow)
-REVOCATION = Mapper(tables.revocation, rows.RevocationRow)
-TPM_KEY = Mapper(tables.tpm_key, rows.TpmKeyRow)
-KBS_TICKET = Mapper(tables.kbs_ticket, rows.KbsTicketRow)
-KBS_SESSION = Mapper(tables.kbs_session, rows.KbsSessionRow)
-JWKS = Mapper(tables.jwks, rows.JwksRow)
+REVOCATION = Mapper(tables.revocation, attestation_rows.RevocationRow)
+TPM_KEY = Mapper(tables.tpm_key, attestation_rows.TpmKeyRow)
+KBS_TICKET = Mapper(tables.kbs_ticket, attestation_rows.KbsTicketRow)
+KBS_SESSION = Mapper(tables.kbs_session, attestation_rows.KbsSessionRow)
+JWKS = Mapper(tables.jwks, attestation_rows.JwksRow)
 RUN = Mapper(tables.run, rows.RunRow)
 RUN_STATEMENT = Mapper(tables.run_statement, rows.RunStatementRow)
 RUN_IO = Mapper(tables.run_io, rows.RunIoRow)

@@ -21,6 +21,11 @@ from sqlalchemy import (
 )
 
 # One module to import tables from, and one metadata that holds them all.
+from vault.catalog.attestation_tables import jwks as jwks
+from vault.catalog.attestation_tables import kbs_session as kbs_session
+from vault.catalog.attestation_tables import kbs_ticket as kbs_ticket
+from vault.catalog.attestation_tables import revocation as revocation
+from vault.catalog.attestation_tables import tpm_key as tpm_key
 from vault.catalog.key_tables import epoch_key as epoch_key
 from vault.catalog.key_tables import erasure as erasure
 from vault.catalog.key_tables import key_group as key_group
@@ -300,7 +305,7 @@ session = Table(
     Column("attestation_seal", LargeBinary, nullable=False),  # by the broker alone: a front worker cannot mint it
     Column("created_at", BigInteger, nullable=False),
     Column("bound_source", String(64), nullable=False, server_default=""),  # address raw data goes to; empty: any
-    Column("bound_key", String(64), nullable=False, server_default=""),  # thumbprint that a client certificate must show; empty: none
+    Column("bound_key", String(64), nullable=False, server_default=""),  # thumbprint a certificate must show
 )
 
 run = Table(
@@ -368,64 +373,6 @@ outbox = Table(
     Column("event", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_at", BigInteger, nullable=False),
-)
-
-# What admits no session any more, whatever its evidence: hashes, since a principal or a chip is a name.
-revocation = Table(
-    "revocation", metadata, tenant_column(),
-    Column("what", String(16), primary_key=True),         # subject | platform | measurement
-    Column("value", String(64), primary_key=True),        # SHA-256, hex
-    Column("reason", Text, nullable=False),
-    Column("by_principal", String(32), nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
-
-tpm_key = Table(
-    "tpm_key", metadata, tenant_column(),
-    Column("key_name", String(64), primary_key=True),     # SHA-256 (hex) of the attestation key's SPKI
-    Column("principal_id", String(32), nullable=False),   # who enrolled it
-    Column("ek_sha256", String(64), nullable=False),      # of the endorsement key's SPKI
-    Column("pcr_policy", Text, nullable=False),           # JSON: PCR → admitted values; empty object: none approved yet
-    Column("last_clock", Text, nullable=False),           # JSON: clock, reset and restart counts last seen
-    Column("enrolled_at", BigInteger, nullable=False),
-    Column("retired_at", BigInteger),
-    Column("broker_seal", LargeBinary, nullable=False),   # by the broker alone: a front worker enrols no key
-)
-
-# What a client of the key-broker protocol may ask for, which has no place for it in its own messages.
-kbs_ticket = Table(
-    "kbs_ticket", metadata, tenant_column(),
-    Column("ticket_sha256", String(64), primary_key=True),
-    Column("principal_id", String(32), nullable=False),
-    Column("purpose", String(64), nullable=False),
-    Column("scope", Text, nullable=False),                # JSON list of dataset names
-    Column("expires_at", BigInteger, nullable=False),
-    Column("revoked_at", BigInteger),
-    Column("created_at", BigInteger, nullable=False),
-    *seal_columns(),                                      # who may write here could otherwise attest as any principal
-)
-
-kbs_session = Table(
-    "kbs_session", metadata, tenant_column(),
-    Column("cookie_sha256", String(64), primary_key=True),
-    Column("nonce", String(64), nullable=False),
-    Column("tee", String(32), nullable=False),
-    Column("ticket_sha256", String(64), nullable=False),  # empty: without one, and so without raw data
-    Column("state", String(16), nullable=False),          # asked | attested
-    Column("public_key", Text, nullable=False),           # JSON: the attested key; empty object before
-    Column("session_id", String(32), nullable=False),
-    Column("token", Text, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
-)
-
-jwks = Table(
-    "jwks", metadata, tenant_column(),
-    Column("issuer", String(255), primary_key=True),
-    Column("document", Text, nullable=False),             # JSON Web Key Set as last fetched; empty before
-    Column("fetched_at", BigInteger, nullable=False),
-    Column("tried_at", BigInteger, nullable=False),
-    Column("wanted_at", BigInteger, nullable=False),      # a token named a key that is not in it
-    *seal_columns(),                                      # who may write here could otherwise name any principal
 )
 
 # Which record lies in the store under which name (docs/spec/durability.md §4), so that one that is missing or old is

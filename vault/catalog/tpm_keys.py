@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import bindparam
 
+from vault.catalog.attestation_rows import TpmKeyRow
 from vault.catalog.mapping import TPM_KEY
-from vault.catalog.rows import TpmKeyRow
 from vault.catalog.section import Section, same
 from vault.catalog.tables import tpm_key
 from vault.errors import Conflict, NotFound

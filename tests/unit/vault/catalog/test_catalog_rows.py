@@ -8,9 +8,9 @@ from sqlalchemy import update
 from tests.fakes.clock import Clock
 from tests.fakes.vault_world import MAC_KEY, RECORD, WRITER, VaultWorld, new_catalog
 from vault.catalog import mapping, tables
+from vault.catalog.attestation_rows import KbsTicketRow
 from vault.catalog.catalog import Catalog
 from vault.catalog.database import Database, sqlite_url
-from vault.catalog.rows import KbsTicketRow
 from vault.catalog.seal import VOLATILE, RowSeal
 from vault.catalog.versions import NewView
 from vault.errors import Refused

@@ -7,8 +7,8 @@ import pytest
 
 from tests.fakes.clock import Clock
 from tests.fakes.vault_world import RECORD, new_catalog
+from vault.catalog.attestation_rows import KbsSessionRow, KbsTicketRow
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import KbsSessionRow, KbsTicketRow
 from vault.errors import Conflict, NotFound
 
 COOKIE, TICKET = "ab" * 32, "cd" * 32

@@ -20,7 +20,8 @@ FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 10001 --create-home demesne \
  && install -d -o demesne -g demesne -m 700 /directory /state /state/zones \
  && for zone in de fr; do install -d -o demesne -g demesne -m 700 /state/zones/$zone /state/zones/$zone/run \
-      /state/zones/$zone/keys /state/zones/$zone/signer /state/zones/$zone/ledger /state/zones/$zone/run/builder /state/zones/$zone/run/keeper; done
+      /state/zones/$zone/keys /state/zones/$zone/signer /state/zones/$zone/ledger /state/zones/$zone/trust \
+      /state/zones/$zone/run/builder /state/zones/$zone/run/keeper; done
 COPY --from=build /opt/demesne /opt/demesne
 COPY deploy/zone-process deploy/sign_directory.py /opt/demesne/deploy/
 ENV PATH=/opt/demesne/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -106,7 +106,7 @@ class Deployment:
         for zone in ("de", "fr"):
             (self.directory / "state").mkdir(exist_ok=True)
             # What an empty volume begins with: the folders of the image (Dockerfile).
-            for inside in ("keys", "signer", "ledger", "run/builder", "run/keeper"):
+            for inside in ("keys", "signer", "ledger", "trust", "run/builder", "run/keeper"):
                 (self.volume(f"state-{zone}") / "zones" / zone / inside).mkdir(parents=True)
 
     # -- the file, in terms of this machine ------------------------------------------------------------------------

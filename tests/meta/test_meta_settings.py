@@ -79,6 +79,16 @@ def test_front_and_builder_do_not_mount_the_providers_keys(zone: str, role: str)
     assert not any(f"keys-{zone}" in str(mount) for mount in mounts)
 
 
+@pytest.mark.parametrize("zone", ["de", "fr"])
+def test_nothing_that_serves_writes_what_the_zone_trusts(zone: str) -> None:
+    """A front worker taken over could else name an issuer of tokens, and attest whatever it likes."""
+    place = f"/state/zones/{zone}/trust"
+    for role in ("broker", "front", "jobs"):
+        assert f"trust-{zone}:{place}:ro" in SERVICES[f"{role}-{zone}"]["volumes"]
+    writers = [name for name, service in SERVICES.items() if f"trust-{zone}:{place}" in service.get("volumes", ())]
+    assert writers == [f"init-{zone}"]
+
+
 def test_zones_share_nothing_but_the_directory() -> None:
     def mounted(zone: str) -> set[str]:
         found = [

@@ -95,7 +95,11 @@ class _Admitted:
             made_up = self._of_development(material, now_ms) if self._development else None
             if made_up is None or refused.reason not in _NOT_THESE_ROOTS:
                 raise
-        claims = made_up.verify(evidence, expected, now_ms)
+            first = refused
+        try:
+            claims = made_up.verify(evidence, expected, now_ms)
+        except Refused as refused:
+            raise (first if refused.reason in _NOT_THESE_ROOTS else refused) from None
         return replace(claims, hardware=False, synthetic_only=True)
 
     def _of_development(self, material: Material, now_ms: int) -> Verifier | None:

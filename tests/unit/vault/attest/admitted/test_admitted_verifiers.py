@@ -259,6 +259,13 @@ class TestDevelopmentRoots:
         debug = machines.evidence("snp") | {"report": _debug_report(machines)}
         assert refusal(lambda: verify(admitted(files, machines, development=True), "snp", debug)) == "debug"
 
+    def test_a_root_of_another_maker_changes_no_refusal(self, files: TrustFiles, machines: Machines) -> None:
+        machines.trust(files)
+        files.put("development-roots/intel.pem", machines.intel.root.pem)
+        verifiers = admitted(files, None, development=True)
+        assert refusal(lambda: verify(verifiers, "snp", machines.evidence("snp"))) == "chain"
+        assert verify(verifiers, "tdx", machines.evidence("tdx")).synthetic_only
+
     def test_they_need_the_kind_admitted(self, files: TrustFiles, machines: Machines) -> None:
         self.put(files, machines)
         (files.path / "platforms.json").unlink()

@@ -90,13 +90,14 @@ class Office:
 
     def standings(self, now_ms: int) -> list[Standing]:
         """Every file, those that have a fixed name first; collateral's signatures are checked here."""
-        return [self._standing(loaded, now_ms) for loaded in self.material(now_ms).files()]
+        anchors = self.anchors(now_ms)
+        return [self._standing(loaded, anchors, now_ms) for loaded in self.material(now_ms).files()]
 
-    def _standing(self, loaded: Loaded[object], now_ms: int) -> Standing:
+    def _standing(self, loaded: Loaded[object], anchors: Anchors, now_ms: int) -> Standing:
         what, verified, problem = "", None, loaded.said(now_ms)
         state = loaded.state(now_ms)
         if isinstance(loaded.value, IntelCollateral | RevocationList | Answer | Manifest):
-            what, verified, why = self._verified(loaded.name, now_ms)
+            what, verified, why = self._verified(loaded.name, anchors, now_ms)
             problem = problem or why
         dated = loaded.dated
         return Standing(
@@ -104,10 +105,10 @@ class Office:
             problem,
         )  # fmt: skip
 
-    def _verified(self, name: str, now_ms: int) -> tuple[str, bool, str]:
+    def _verified(self, name: str, anchors: Anchors, now_ms: int) -> tuple[str, bool, str]:
         try:
             _, content = read_bounded(self._root / name)
-            found = self.check(name.rpartition("/")[2], content, now_ms)
+            found = candidate(name.rpartition("/")[2], content, anchors, at_time(now_ms))
         except (VaultError, OSError) as error:
             return "", False, str(error)
         return found.what, True, ""

@@ -15,7 +15,8 @@ from gateway.guard import Guard
 from gateway.identity.principal import Principal
 from gateway.record import rfc3339
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import RunRow, RunStatementRow
+from vault.catalog.rows import RunRow
+from vault.catalog.statement_rows import RunStatementRow
 from vault.errors import NotFound as RowNotFound
 
 MOST = 1000  # statements of one run: a job that talks in a loop fills nothing

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Insert, Row, Select, Table, insert, select
 
-from vault.catalog import attestation_rows, key_request_rows, rows, tables
+from vault.catalog import attestation_rows, key_request_rows, rows, statement_rows, tables
 from vault.catalog.seal import RowSeal
 from vault.errors import Broken
 
@@ -128,7 +128,7 @@ KBS_TICKET = Mapper(tables.kbs_ticket, attestation_rows.KbsTicketRow)
 KBS_SESSION = Mapper(tables.kbs_session, attestation_rows.KbsSessionRow)
 JWKS = Mapper(tables.jwks, attestation_rows.JwksRow)
 RUN = Mapper(tables.run, rows.RunRow)
-RUN_STATEMENT = Mapper(tables.run_statement, rows.RunStatementRow)
+RUN_STATEMENT = Mapper(tables.run_statement, statement_rows.RunStatementRow)
 RUN_IO = Mapper(tables.run_io, rows.RunIoRow)
 REVISION = Mapper(tables.doctrine_revision, rows.RevisionRow)
 JOB = Mapper(tables.job, rows.JobRow)

@@ -336,17 +336,6 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunStatementRow:
-    """What a job said of its run. `document` is the text whose SHA-256 the ledger has: not parsed here."""
-
-    tenant: str
-    statement_id: str
-    run_id: str
-    document: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
 class RunIoRow:
     """What a run read (`in`) or wrote (`out`); `view` raw | open | plan id."""
 

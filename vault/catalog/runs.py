@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Select, bindparam, update
 
 from vault.catalog.mapping import RUN, RUN_IO, RUN_STATEMENT
-from vault.catalog.rows import RunIoRow, RunRow, RunStatementRow
+from vault.catalog.rows import RunIoRow, RunRow
 from vault.catalog.section import Section, new_id, same
+from vault.catalog.statement_rows import RunStatementRow
 from vault.catalog.tables import run, run_io, run_statement
 from vault.errors import NotFound
 

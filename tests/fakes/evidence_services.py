@@ -12,13 +12,19 @@ from typing import Any, Self
 Answer = tuple[int, bytes]
 
 
-class _Threaded(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class _Quiet(socketserver.ThreadingMixIn):
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves early is none of ours."""
+
+
+class _Threaded(_Quiet, socketserver.TCPServer):
     allow_reuse_address = True
 
 
-class _ThreadedUnix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
+class _ThreadedUnix(_Quiet, socketserver.UnixStreamServer):
+    pass
 
 
 class LocalService:

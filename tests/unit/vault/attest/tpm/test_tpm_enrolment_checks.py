@@ -1,14 +1,18 @@
 """Each check of an enrolment request has a request that only it refuses; the credential opens in a real TPM."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
 from demesne.evidence.tpm_commands import ECC as ECC_KEY
@@ -213,6 +217,34 @@ def test_a_credential_opens_in_the_tpm_it_was_made_for_and_for_that_key_only(tpm
             tpm.activate_credential(ak, ek, made.blob[:-1] + bytes((made.blob[-1] ^ 1,)), made.secret)
     finally:
         for handle in (ek, ak, other):
+            tpm.flush(handle)
+
+
+@pytest.mark.servers
+def test_the_tpms_own_tools_make_credentials_that_our_job_opens_and_open_ours_alike(tpm: Tpm, tmp_path: Path) -> None:
+    """`tpm2_makecredential`, an implementation of others, over the same name and key."""
+    if shutil.which("tpm2_makecredential") is None:
+        pytest.skip("tpm2_makecredential is not installed")
+    ek = tpm.create_primary(ENDORSEMENT, endorsement_template(1))
+    ak = tpm.create_primary(OWNER, attestation_template(ECC_KEY))
+    try:
+        endorsement, attestation = parse_public(tpm.read_public(ek)), parse_public(tpm.read_public(ak))
+        (tmp_path / "ek.pem").write_bytes(endorsement.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        (tmp_path / "secret").write_bytes(b"s" * 32)
+        subprocess.run(
+            ["tpm2_makecredential", "-T", "none", "-G", "rsa", "-u", str(tmp_path / "ek.pem"), "-s",
+             str(tmp_path / "secret"), "-n", attestation.name.hex(), "-o", str(tmp_path / "out")],
+            check=True, capture_output=True, timeout=30,
+        )  # fmt: skip
+        made = (tmp_path / "out").read_bytes()
+        assert made[:8] == bytes.fromhex("badcc0de00000001")
+        size = int.from_bytes(made[8:10], "big")
+        blob, secret = made[10 : 10 + size], made[12 + size :]
+        assert tpm.activate_credential(ak, ek, blob, secret) == b"s" * 32
+        ours = make_credential(endorsement.key, attestation.name, b"s" * 32, os.urandom)
+        assert (len(ours.blob), len(ours.secret)) == (len(blob), len(secret))
+    finally:
+        for handle in (ek, ak):
             tpm.flush(handle)
 
 

@@ -88,7 +88,8 @@ class KbsApp:
             if not head.secure:  # the ticket has travelled in the clear already; it must not become a habit
                 raise Denied("AccessDenied", "These paths are for TLS", rule="kbs.plain", remedy="use https")
         async with self._service.caller(found["ticket"], head.source) as caller:
-            if known := scope.get("extensions", {}).get("demesne.known"):
+            known = scope.get("extensions", {}).get("demesne.known")
+            if known and caller.holder:
                 known()
             request = _Request(head, receive, scope, secrets.token_hex(8))
             match (head.method, found["rest"]):

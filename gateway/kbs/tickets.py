@@ -16,8 +16,10 @@ from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
 from gateway.record import rfc3339
+from vault.attest.identities import revocable
+from vault.catalog.attestation_rows import KbsTicketRow
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import KbsTicketRow, PrincipalRow
+from vault.catalog.rows import PrincipalRow
 from vault.errors import NotFound as RowNotFound
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -80,7 +82,7 @@ class Tickets:
         await self._guard.blocking(self._catalog.revoke_kbs_ticket, name)
 
     async def holder(self, ticket: str, source: str) -> Holder:
-        """Denied "kbs.ticket" for a ticket that is unknown, expired or revoked: one answer for all three."""
+        """Denied "kbs.ticket" for a ticket that is unknown, expired, revoked, or of a revoked principal: one answer."""
         found = await self._guard.blocking(self._holder, ticket_id(ticket), source)
         if found is None:
             raise Denied("AccessDenied", "No ticket of this gateway", rule="kbs.ticket", remedy="ask for a new ticket")
@@ -100,9 +102,12 @@ class Tickets:
         row = self._catalog.find_kbs_ticket(name)
         if row is None or row.revoked_at is not None or row.expires_at <= self._guard.clock():
             return None
+        revoked = {(found.what, found.value) for found in self._catalog.revocations()}
         try:
             owner = self._catalog.principal(row.principal_id)
         except RowNotFound:
+            return None
+        if revoked & revocable(owner.principal_id, {}):
             return None
         return Holder(_principal(owner, row.purpose, source), name, row.scope)
 

@@ -61,7 +61,10 @@ class KbsEndpoint:
         )
         return granted
 
-    def call(
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
+        return self.world.run(self.asked(method, path, body, **options))
+
+    async def asked(
         self, method: str, path: str, body: Any = None, *, raw: bytes | None = None,
         headers: Mapping[str, str] | None = None, source: str = SOURCE, scheme: str = "https", query: bytes = b"",
     ) -> Reply:  # fmt: skip
@@ -81,7 +84,7 @@ class KbsEndpoint:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        self.world.run(self.app(scope, receive, send))
+        await self.app(scope, receive, send)
         answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return Reply(sent[0]["status"], answered, b"".join(message.get("body", b"") for message in sent[1:]))
 

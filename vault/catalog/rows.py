@@ -6,13 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# One module to import rows from.
-from vault.catalog.attestation_rows import JwksRow as JwksRow
-from vault.catalog.attestation_rows import KbsSessionRow as KbsSessionRow
-from vault.catalog.attestation_rows import KbsTicketRow as KbsTicketRow
-from vault.catalog.attestation_rows import RevocationRow as RevocationRow
-from vault.catalog.attestation_rows import TpmKeyRow as TpmKeyRow
-
 Json = Mapping[str, Any]
 KeyClass = Literal["raw", "view"]
 

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ async def _renewal(crowd: Crowd, exchange: Exchange, facts: Facts, began: float)
     while True:
         tries += 1
         try:
-            again: Facts = await crowd.do(exchange.renew(facts, 3600.0))
+            again: Facts = await crowd.do(exchange.renew(facts, datetime.now(UTC)))
         except DemesneError as error:
             pause = schedule.failed(error, time.monotonic() - began)
             if pause is None:

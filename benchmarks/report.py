@@ -56,7 +56,7 @@ def tables() -> Iterator[Table]:
 
 
 def _attest(found: dict[str, Any]) -> Iterator[Table]:
-    load = f"{found['load_before']:.1f} processes ran before it"
+    load = f"load of the machine when it began: {found['load_before']:.1f}"
     rows = []
     if one := found.get("session"):
         parts = {"attested session, both requests": one["whole"], "challenge": one["challenge"], "session": one["open"]}

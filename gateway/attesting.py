@@ -37,7 +37,7 @@ class Attempt:
     session: str | None = None
     tier: str = "none"
     codes: list[str] = field(default_factory=list)
-    submods: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    submods: list[str] = field(default_factory=list)
 
 
 class Attesting:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from gateway.attesting import Attesting
+from gateway.attesting import Attesting, References
 from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Guard
 from gateway.identity.principal import Principal, SessionClaims
@@ -98,7 +98,7 @@ class Sessions:
             attempt.session = attested.session_id
             _check_asked_for(attested, purpose, scope)
             tier = await self.attesting.appraise(attempt, attested, scope)
-        row = await self.begin(acting, attested, tier, kind, run, bind)
+        row = await self.begin(acting, attested, tier, kind, run, bind, attempt.submods)
         return OpenedSession(
             row.session_id, row.run_id, purpose, self._freshness_seconds, row.expires_at,
             NOTICE if attested.claims.get("synthetic_only") else None,
@@ -106,13 +106,15 @@ class Sessions:
         )  # fmt: skip
 
     async def begin(
-        self, acting: Principal, attested: Attested, tier: str, kind: str, run: str | None, bind: Bind = "source"
-    ) -> SessionRow:
+        self, acting: Principal, attested: Attested, tier: str, kind: str, run: str | None, bind: Bind = "source",
+        submods: Sequence[str] = (),
+    ) -> SessionRow:  # fmt: skip
         """The session of what was verified and appraised, whichever protocol it came by: its run, record and row."""
         row = await self._row(acting, attested, tier, run)
         await self.attesting.record(
             "session", acting, session=row.session_id, tier=tier, evidence=kind, run=row.run_id,
             run_name=run or "", purpose=row.purpose, scope=list(row.scope), bound_to=bind,
+            submods=list(submods),
         )  # fmt: skip
         await self._guard.blocking(self._catalog.insert_session, row)
         return row

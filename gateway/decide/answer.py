@@ -6,6 +6,7 @@ field, a wrong type, an unknown view or action, or no value at all becomes a `De
 is a decision.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from gateway.decide.decision import (
@@ -17,6 +18,7 @@ from gateway.decide.decision import (
     Deny,
     Label,
     Reason,
+    Submodule,
     View,
     deny,
     plan_id_of,
@@ -28,14 +30,26 @@ MASK_ACTIONS: Final = ("null", "mask-to-default", "pseudonymize", "generalize", 
 # so one outside this set makes the whole answer malformed.
 OBLIGATIONS: Final = ("recheck-session",)
 MAX_COLUMNS: Final = 10_000
+MAX_SUBMODULES: Final = 64
+TIERS = (AFFIRMING, WARNING, CONTRAINDICATED) = ("affirming", "warning", "contraindicated")
+"""Best first. Of a whole, "none" is no tier: evidence about nothing opens nothing."""
+VECTOR: Final = (
+    "instance-identity", "configuration", "executables", "file-system", "hardware", "runtime-opaque", "storage-opaque",
+    "sourced-data",
+)
+"""The trustworthiness claims of AR4SI (draft-ietf-rats-ar4si)."""
 
 # The order in which reasons are told. The first one names the error a client sees, so what the caller can
 # act on soonest comes first; the engines themselves promise no order.
 _FIRST: Final = (
     "doctrine.", "input.", "access.tenant", "access.unknown-dataset", "residency.zone-closed", "residency.placement",
     "residency.other-zone", "ReattestationRequired", "residency.principal", "purpose.unknown", "purpose.not-granted",
-    "purpose.not-in-contract", "purpose.", "access.none", "attestation.required", "attestation.", "label.", "flow.",
-    "residency.", "masking.", "access.",
+    "purpose.not-in-contract", "purpose.", "access.none", "attestation.required",
+    # Of an appraisal first what contraindicates, then what is only doubted.
+    "attestation.purpose", "attestation.no-rule", "attestation.submodule-missing", "attestation.sample-posture",
+    "attestation.sample-scope", "attestation.not-bound", "attestation.debug", "attestation.synthetic-only",
+    "attestation.no-hardware", "attestation.tpm-enrolment", "attestation.unproven", "attestation.tcb",
+    "attestation.", "label.", "flow.", "residency.", "masking.", "access.",
 )
 
 
@@ -68,13 +82,41 @@ def read_plans(value: object) -> list[DeclaredPlan]:
 
 
 def read_appraisal(value: object, revision: str) -> Appraisal:
-    """Read the `appraisal` document. Raises MalformedAnswer."""
-    fields = _closed(value, "appraisal", ("tier", "status", "reasons"))
-    if fields["tier"] not in ("affirming", "warning", "contraindicated", "none"):
-        raise MalformedAnswer("appraisal.tier is not an AR4SI tier")
-    status = _object(fields["status"], "status")
-    checked = {_text(name, "status"): _text(text, f"status.{name}") for name, text in status.items()}
-    return Appraisal(fields["tier"], revision, checked, _reasons(fields["reasons"]))
+    """Read the `appraisal` document. Raises MalformedAnswer: also for a whole better than its parts, a part better than
+    its vector, and a tier below affirming that nobody gives a reason for."""
+    fields = _closed(value, "appraisal", ("tier", "submods", "reasons"))
+    submods = {
+        _text(name, "submods"): _submodule(item, f"submods.{name}")
+        for name, item in _object(fields["submods"], "submods").items()
+    }
+    if len(submods) > MAX_SUBMODULES:
+        raise MalformedAnswer("submods: too many")
+    tier = _tier(fields["tier"], "appraisal.tier", (one.tier for one in submods.values()))
+    reasons = _reasons(fields["reasons"])
+    if (tier == AFFIRMING) == bool(reasons) or (tier != CONTRAINDICATED and not submods):
+        raise MalformedAnswer("appraisal.tier: not what submods and reasons say")
+    return Appraisal(tier, revision, submods, reasons)
+
+
+def _submodule(value: object, where: str) -> Submodule:
+    fields = _closed(value, where, ("tier", "vector", "reference"))
+    vector = _closed(fields["vector"], f"{where}.vector", VECTOR)
+    for name, word in vector.items():
+        if word not in ("none", *TIERS):
+            raise MalformedAnswer(f"{where}.vector.{name} is not an AR4SI tier")
+    tier = _tier(fields["tier"], f"{where}.tier", (word for word in vector.values() if word != "none"))
+    reference = None if fields["reference"] is None else _text(fields["reference"], f"{where}.reference")
+    if tier == AFFIRMING and (reference is None or vector["executables"] != AFFIRMING):
+        raise MalformedAnswer(f"{where}: affirming without knowing what runs")
+    return Submodule(tier, vector, reference)
+
+
+def _tier(value: object, where: str, parts: Iterable[str]) -> str:
+    if not isinstance(value, str) or value not in TIERS:
+        raise MalformedAnswer(f"{where} is not an AR4SI tier")
+    if any(TIERS.index(part) > TIERS.index(value) for part in parts):
+        raise MalformedAnswer(f"{where} is better than what it is made of")
+    return value
 
 
 _FIELDS: Final = (

@@ -87,13 +87,28 @@ class DeclaredPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Submodule:
+    """One part of an attested environment: its tier, the AR4SI claims behind it, and the reference value that held."""
+
+    tier: str
+    vector: Mapping[str, str]
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Appraisal:
-    """What verified claims are worth (AR4SI tiers): affirming | warning | contraindicated | none."""
+    """What verified claims are worth (AR4SI tiers): affirming | warning | contraindicated, the worst of `submods`."""
 
     tier: str
     revision: str
-    status: dict[str, str] = field(default_factory=dict)
+    submods: Mapping[str, Submodule] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
+
+    def as_record(self) -> list[str]:
+        """The submodules as a session's record names them, "cpu0 affirming claims-trainer 4.2": tier and reference
+        value (none: left out), nothing of the machine itself. Records are flat."""
+        parts = sorted(self.submods.items())
+        return [" ".join((name, one.tier, *([one.reference] if one.reference else ()))) for name, one in parts]
 
 
 def plan_id_of(effect: Mapping[str, Any]) -> str:

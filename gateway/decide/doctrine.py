@@ -20,7 +20,7 @@ from gateway.decide.gate import check_builtins
 
 DECISION: Final = "demesne/main/decision"
 PLANS: Final = "demesne/main/plans"
-APPRAISAL: Final = "demesne/main/appraisal"
+APPRAISAL: Final = "demesne/evidence/appraisal"
 
 
 class DoctrineUnavailable(Exception):
@@ -164,7 +164,7 @@ class Doctrine:
             raise DoctrineUnavailable("doctrine.malformed", str(error)) from error
 
     async def appraise(self, document: Mapping[str, Any]) -> Appraisal:
-        """What `{"claims","posture","dataset_scope":[{"name","synthetic"}]}` is worth. Raises DoctrineUnavailable."""
+        """What verified claims (`gateway.decide.document.build_appraisal`) are worth. Raises DoctrineUnavailable."""
         value = await self._ask(APPRAISAL, document)
         try:
             return read_appraisal(value, self._revision)

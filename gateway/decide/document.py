@@ -195,6 +195,24 @@ def build_input(
     return document
 
 
+def build_appraisal(
+    claims: Mapping[str, Any], *, posture: str, purpose: str, dataset_scope: Sequence[Mapping[str, Any]],
+    reference: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """What the doctrine is asked about verified claims (docs/spec/appraisal.md). Of the reference values those of the
+    claims' kinds are sent: the others match nothing, and the question has a deadline. Raises ValueError as
+    `build_input`."""
+    devices = claims.get("devices")
+    kinds = {claims.get("kind")} | {one.get("kind") for one in devices or () if isinstance(one, Mapping)}
+    document = {
+        "claims": dict(claims), "posture": posture, "purpose": purpose,
+        "dataset_scope": [dict(one) for one in dataset_scope],
+        "reference": [dict(value) for value in reference if value.get("kind") in kinds],
+    }
+    _whole_numbers(document, "appraisal")
+    return document
+
+
 class Document(dict[str, Any]):
     """A built input document. Encoded once: what the engine is asked and what is hashed and sealed are the same bytes.
     Nobody changes it after it was built."""

@@ -13,6 +13,7 @@ from gateway.decide.answer import MalformedAnswer, read_plans
 from gateway.decide.bundle import Bundle
 from gateway.decide.decision import DeclaredPlan
 from gateway.decide.engine import BundleRefused
+from gateway.decide.reachable import without_strings
 
 # Forbidden under every engine: the network, the clock and the dice are not facts of the request.
 NEVER: Final = frozenset({
@@ -39,7 +40,7 @@ def check_builtins(bundle: Bundle) -> None:
 
 def calls(text: str) -> set[str]:
     """Names of the built-ins that the Rego module `text` calls: every call that is not of its own or imported rules."""
-    code = _without_strings(text)
+    code = without_strings(text)
     own = set(_RULE.findall(code))
     imported = {alias or path.rsplit(".", 1)[-1] for path, alias in _IMPORT.findall(code)}
     found = set()
@@ -49,31 +50,6 @@ def calls(text: str) -> set[str]:
             continue
         found.add(called)
     return found
-
-
-def _without_strings(text: str) -> str:
-    """The module with string contents and comments blanked, so that neither hides nor fakes a call."""
-    blanked: list[str] = []
-    index = 0
-    while index < len(text):
-        mark = text[index]
-        if mark == "#":
-            end = text.find("\n", index)
-            index = len(text) if end < 0 else end
-        elif mark == "`":
-            end = text.find("`", index + 1)
-            index = len(text) if end < 0 else end + 1
-            blanked.append('""')
-        elif mark == '"':
-            index += 1
-            while index < len(text) and text[index] != '"':
-                index += 2 if text[index] == "\\" else 1
-            index += 1
-            blanked.append('""')
-        else:
-            blanked.append(mark)
-            index += 1
-    return "".join(blanked)
 
 
 async def probe(evaluate: Callable[[str, Any], Awaitable[Any]]) -> None:
@@ -93,9 +69,10 @@ async def probe(evaluate: Callable[[str, Any], Awaitable[Any]]) -> None:
         raise BundleRefused(f"data.demesne.main.plans: {error}") from error
     if shown:
         raise BundleRefused(f"data.demesne.main.plans shows a column without a label to {', '.join(shown)}")
-    appraisal = await evaluate("demesne/main/appraisal", {"claims": {}, "posture": "production", "dataset_scope": []})
+    empty = {"claims": {}, "posture": "production", "purpose": "", "dataset_scope": [], "reference": []}
+    appraisal = await evaluate("demesne/evidence/appraisal", empty)
     if not isinstance(appraisal, dict) or appraisal.get("tier") not in ("contraindicated", "none"):
-        raise BundleRefused("data.demesne.main.appraisal trusts evidence that says nothing")
+        raise BundleRefused("data.demesne.evidence.appraisal trusts evidence that says nothing")
 
 
 def _shows(plan: DeclaredPlan) -> bool:

@@ -30,7 +30,7 @@ decision := {"revision": data.demesne_revision.serving, "value": data.demesne.ma
 
 plans := {"revision": data.demesne_revision.serving, "value": data.demesne.main.plans}
 
-appraisal := {"revision": data.demesne_revision.serving, "value": data.demesne.main.appraisal}
+appraisal := {"revision": data.demesne_revision.serving, "value": data.demesne.evidence.appraisal}
 """
 _CLIENT_ERRORS: Final = (
     client_errors.ConnectionsError, client_errors.PolicyNotFoundError, requests.exceptions.RequestException,

@@ -15,15 +15,18 @@ from typing import Any, Final
 import regorus
 
 from gateway.decide import frames
+from gateway.decide.reachable import reachable
 
+_DECISION: Final = "demesne.main.decision"
 MEMORY_LIMIT: Final = 2 << 30
 
 
 class Evaluator:
-    """One regorus engine and the bundle in it."""
+    """One regorus engine with the whole bundle in it, and one for what is asked on every request."""
 
     def __init__(self) -> None:
         self._engine: Any = None
+        self._decisions: Any = None
 
     def answer(self, kind: int, payload: bytes) -> tuple[int, bytes]:
         """The answer to one frame. Whatever the engine throws becomes FAILED, which the parent reads as a refusal."""
@@ -31,7 +34,10 @@ class Evaluator:
             if kind == frames.EVALUATE:
                 return self._evaluate(payload)
             if kind == frames.LOAD:
-                self._engine = engine_of(json.loads(payload))
+                bundle = json.loads(payload)
+                self._engine = engine_of(bundle)
+                modules = reachable(bundle["modules"], _DECISION)
+                self._decisions = engine_of({"modules": modules, "data": bundle["data"]}) if modules else None
                 return frames.READY, b""
             return frames.FAILED, b"unknown frame"
         except (KeyboardInterrupt, SystemExit):
@@ -43,8 +49,10 @@ class Evaluator:
         path, _, document = payload.partition(b"\0")
         if self._engine is None:
             return frames.FAILED, b"nothing loaded"
-        self._engine.set_input_json(document.decode())
-        answer = self._engine.eval_rule_as_json("data." + path.decode().replace("/", "."))
+        rule = path.decode().replace("/", ".")
+        engine = self._decisions if rule == _DECISION and self._decisions is not None else self._engine
+        engine.set_input_json(document.decode())
+        answer = engine.eval_rule_as_json(f"data.{rule}")
         # regorus writes an undefined rule as this text; a rule that really says it is refused just the same.
         if answer == '"<undefined>"':
             return frames.UNDEFINED, b""

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.attesting import Attempt
@@ -27,14 +27,17 @@ from vault.attest.kbs.binding import nonce_text
 from vault.attest.kbs.keys import load_tee_key, tee_key_thumbprint
 from vault.attest.kbs.result import LIFETIME_S, Result, claimed_id, read_result
 from vault.broker.kbs_types import KbsAttested, KbsBroker, KbsEvidence
+from vault.catalog.attestation_rows import KbsSessionRow
 from vault.catalog.catalog import Catalog
-from vault.catalog.rows import KbsSessionRow, SessionRow
+from vault.catalog.rows import SessionRow
 from vault.errors import Refused
 from vault.keys.jwe import encrypt_flattened
 
 HANDSHAKE_MS = 1000 * LIFETIME_S
 STRANGERS_EACH, STRANGERS_TOGETHER = 30, 300
 """Requests a minute without a ticket, in one worker: from one address, and from all of them."""
+RESULT_PURPOSE = "attestation-result"
+"""What the doctrine is asked about evidence that came without a ticket: a class of purposes that sees nothing."""
 CREDENTIALS = ("demesne", "session", "credentials")
 _NOT_REFUSED = frozenset({"ledger.unavailable", "limit.refusals", "limit.arrivals", "limit.under-way"})
 
@@ -152,7 +155,7 @@ class KeyBrokerService:
         if caller.holder is None or not result.session:
             raise Denied("AccessDenied", "This handshake has no session: its nonce named nobody", rule="kbs.no-ticket",
                          remedy="attest with a ticket: POST /v1/kbs/tickets")  # fmt: skip
-        session = await self._guard.blocking(self._catalog.find_session, result.session)
+        session = await self._guard.blocking(self._guard.facts.session, result.session)
         if session is None:
             raise _not_attested()
         self._check(session, caller.holder, result)
@@ -172,14 +175,17 @@ class KeyBrokerService:
         made: KbsAttested = await self._attesting.brokered(
             self._broker.kbs_attest, evidence, principal.principal_id if principal else "", caller.source
         )
-        appraisal = await self._attesting.appraisal(attempt, made.attested, made.attested.scope)
+        attested = made.attested if principal is not None else replace(made.attested, purpose=RESULT_PURPOSE)
+        appraisal = await self._attesting.appraisal(attempt, attested, attested.scope)
         token: str = await self._attesting.brokered(
             self._broker.kbs_token, made.statement, made.seal, _said(appraisal), row.cookie_sha256
         )
         session_id = ""
         if principal is not None:
             kind = str(made.attested.claims.get("kind", ""))
-            begun = await self._sessions.begin(principal, made.attested, appraisal.tier, kind, None)
+            begun = await self._sessions.begin(
+                principal, made.attested, appraisal.tier, kind, None, submods=attempt.submods
+            )
             session_id = begun.session_id
         await self._guard.blocking(
             self._catalog.attested_kbs_session, row.cookie_sha256, public_key=message.tee_pubkey, session_id=session_id,

@@ -191,6 +191,7 @@ async def _build(settings: Settings, executor: Executor, broker: BrokerClient, h
         guard, catalog, broker, gateway_id=f"{settings.tenant}/{settings.zone}", token_key=hello.token_key,
         freshness_seconds=settings.freshness_seconds, run_window_ms=window_ms, posture=settings.posture,
         forget_keys=vault.forget_session, certificates=bool(settings.tls_cert and settings.tls_key),
+        references=lambda: trust.material(now_ms()).references.valid(now_ms()) or (),
     )  # fmt: skip
     revocations = Revocations(
         guard, catalog, broker, freshness_seconds=settings.freshness_seconds, forget_keys=vault.forget_session

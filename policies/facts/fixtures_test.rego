@@ -126,6 +126,18 @@ trainer_reads := object.union(analyst_reads, {
 	},
 })
 
+# It does so in production, in a machine that was affirmed.
+machine_reads := object.union(trainer_reads, {
+	"zone": {"posture": "production"},
+	"dataset": {"synthetic": false},
+	"session": {"tier": "affirming", "claims": {"kind": "snp", "hardware": true, "synthetic_only": false, "debug": false}},
+})
+
+# With an identity only, and with sample evidence: never permitted.
+identity_reads := object.union(machine_reads, {"session": {"kind": "identity"}})
+
+sample_reads := object.union(machine_reads, {"session": {"claims": {"kind": "sample", "hardware": false, "synthetic_only": true, "debug": true}}})
+
 # The same job writes a model into a dataset that takes personal data.
 trainer_writes := object.union(trainer_reads, {
 	"request": {"action": "write", "ref": {"dataset": "models", "key": "model.bin"}},

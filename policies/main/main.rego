@@ -1,8 +1,9 @@
 # METADATA
 # title: The decision
 # description: |
-#   The only entry points. Closed by default: a request is permitted when some role permits it and no rule
-#   speaks against it. Every refusing rule is named here, so that none can be forgotten or slipped in.
+#   The entry points, with that of evidence. Closed by default: a request is permitted when
+#   some role permits it and no rule speaks against it. Every refusing rule is named here, so that none can be
+#   forgotten or slipped in.
 package demesne.main
 
 # METADATA
@@ -60,7 +61,7 @@ access_refusals := ((((data.demesne.access.known_dataset.deny | data.demesne.acc
 
 attestation_refusals := (((data.demesne.attestation.required.deny | data.demesne.attestation.sample.deny) | data.demesne.attestation.scope.deny) | data.demesne.attestation.stale.deny) | data.demesne.attestation.tier.deny
 
-guardrails_refusals := (data.demesne.guardrails.known_action.deny | data.demesne.guardrails.never_masked_when_attested.deny) | data.demesne.guardrails.well_formed.deny
+guardrails_refusals := ((data.demesne.guardrails.known_action.deny | data.demesne.guardrails.never_masked_when_attested.deny) | data.demesne.guardrails.raw_floor.deny) | data.demesne.guardrails.well_formed.deny
 
 masking_refusals := (data.demesne.masking.inherited.deny | data.demesne.masking.undeclared_plan.deny) | data.demesne.masking.unmaskable.deny
 
@@ -75,8 +76,6 @@ refused_for := [reason | some reason in refusals]
 
 permitted_by := [id | some id in data.demesne.access.role.permit]
 
-doubts := [reason | some reason in data.demesne.attestation.appraisal.reasons]
-
 default plan := null
 
 plan := data.demesne.masking.plan.current if data.demesne.access.view.view == "masked"
@@ -88,11 +87,3 @@ obligations := ["recheck-session"] if data.demesne.access.view.view == "raw"
 # METADATA
 # entrypoint: true
 plans := data.demesne.masking.declared.plans
-
-# METADATA
-# entrypoint: true
-appraisal := {
-	"tier": data.demesne.attestation.appraisal.tier,
-	"status": data.demesne.attestation.appraisal.status,
-	"reasons": doubts,
-}

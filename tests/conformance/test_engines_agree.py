@@ -252,8 +252,10 @@ decision := {"allow": false, "n": n} if {
 }
 
 plans := []
+"""
+NOTHING = """package demesne.evidence
 
-appraisal := {"tier": "none", "status": {}, "reasons": []}
+appraisal := {"tier": "contraindicated", "submods": {}, "reasons": []}
 """
 
 
@@ -261,7 +263,7 @@ def test_opa_has_a_deadline_and_fails_closed(url: str) -> None:
     async def scenario() -> None:
         opa = Opa(url, deadline=0.1)
         try:
-            await opa.load(bundle_of([("main/main.rego", SLOW)], {}, ()))
+            await opa.load(bundle_of([("main/main.rego", SLOW), ("evidence/evidence.rego", NOTHING)], {}, ()))
             with pytest.raises(EngineTimeout):
                 await opa.evaluate(DECISION, {"n": 1})
         finally:

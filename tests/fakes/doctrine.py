@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.decide.answer import VECTOR
 from gateway.decide.bundle import Bundle
 from gateway.decide.doctrine import APPRAISAL, DECISION, PLANS, Doctrine
 from gateway.decide.engine import BundleRefused, EngineError, Undefined
@@ -65,6 +66,15 @@ def refusing(code: str = "access.none", message: str = "No", remedy: str = "ask"
     return allowing() | {"allow": False, "view": "none", "reasons": [reason], "allow_by": []}
 
 
+def appraising(tier: str, **fields: Any) -> dict[str, Any]:
+    """A well-formed appraisal of one machine."""
+    vector = dict.fromkeys(VECTOR, "none") | {"hardware": tier, "executables": tier}
+    reference = "known good" if tier == "affirming" else None
+    submod = {"tier": tier, "vector": vector, "reference": reference}
+    reasons = [] if tier == "affirming" else refusing("attestation.test")["reasons"]
+    return {"tier": tier, "submods": {"cpu0": submod}, "reasons": reasons} | fields
+
+
 def _permit_everything(document: Any) -> Any:
     action = document["request"]["action"]
     open_view = "open" if action in ("read", "head", "list") else "none"
@@ -75,7 +85,7 @@ async def doctrine_of(decide: Callable[[Any], Any], bundle_dir: Path = POLICIES)
     """A loaded Doctrine whose decisions `decide` makes, and its engine for hooks and what it was asked."""
     engine = FunctionEngine({
         DECISION: decide, PLANS: lambda _: [],
-        APPRAISAL: lambda _: {"tier": "warning", "status": {}, "reasons": []},
+        APPRAISAL: lambda _: appraising("warning"),
     })  # fmt: skip
     doctrine = Doctrine(engine, bundle_dir, lambda: time.time_ns() // 1_000_000)
     if not await doctrine.reload():

@@ -1,55 +1,47 @@
 package demesne.attestation.appraisal_test
 
-import data.demesne.attestation.appraisal
-
-sample := {
-	"claims": {"kind": "sample", "tee": "none", "measurement": "00", "debug": false, "synthetic_only": true, "hardware": false},
-	"posture": "development",
-	"dataset_scope": [{"name": "claims", "synthetic": true}, {"name": "models", "synthetic": true}],
-}
-
-tier(document) := given if {
-	given := appraisal.tier with input as document
-}
+import data.demesne.evidence
+import data.demesne.evidence_fixtures
 
 codes(document) := found if {
-	reasons := appraisal.reasons with input as document
-	found := {reason.code | some reason in reasons}
+	answer := evidence.appraisal with input as document
+	found := {reason.code | some reason in answer.reasons}
 }
 
-test_sample_is_a_warning_at_most if {
-	tier(sample) == "warning"
-	codes(sample) == set()
+tier(document) := answer.tier if answer := evidence.appraisal with input as document
+
+test_snp_is_affirming if {
+	tier(evidence_fixtures.snp) == "affirming"
+	codes(evidence_fixtures.snp) == set()
 }
 
-test_sample_in_production if {
-	document := object.union(sample, {"posture": "production"})
+test_sample_is_warning if {
+	tier(evidence_fixtures.sample) == "warning"
+	codes(evidence_fixtures.sample) == {"attestation.sample-evidence"}
+}
+
+test_what_nothing_proves_is_contraindicated if {
+	document := object.union(evidence_fixtures.snp, {"claims": {"platform": {"reported_tcb": null}}})
 	tier(document) == "contraindicated"
-	codes(document) == {"attestation.sample-posture"}
-}
-
-test_sample_with_real_data_in_scope if {
-	document := object.union(sample, {"dataset_scope": [{"name": "a", "synthetic": true}, {"name": "b", "synthetic": false}]})
-	tier(document) == "contraindicated"
-	codes(document) == {"attestation.sample-scope"}
-}
-
-test_sample_without_scope if {
-	document := object.union(sample, {"dataset_scope": []})
-	tier(document) == "contraindicated"
-	codes(document) == {"attestation.sample-scope"}
-}
-
-test_sample_that_hides_it if {
-	document := object.union(sample, {"claims": {"synthetic_only": false}})
-	tier(document) == "contraindicated"
-	codes(document) == {"attestation.no-rule"}
-}
-
-test_an_unknown_kind if {
-	document := object.union(sample, {"claims": {"kind": "new"}})
-	tier(document) == "contraindicated"
-	codes(document) == {"attestation.no-rule"}
+	codes(document) == {"attestation.unproven"}
 }
 
 test_nothing if tier({}) == "contraindicated"
+
+test_the_vector_of_an_affirmed_machine if {
+	answer := evidence.appraisal with input as evidence_fixtures.snp
+	answer.submods == {"cpu0": {
+		"tier": "affirming",
+		"reference": "trainer",
+		"vector": {
+			"instance-identity": "affirming",
+			"configuration": "affirming",
+			"executables": "affirming",
+			"hardware": "affirming",
+			"runtime-opaque": "affirming",
+			"file-system": "none",
+			"storage-opaque": "none",
+			"sourced-data": "none",
+		},
+	}}
+}

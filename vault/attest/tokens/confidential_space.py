@@ -81,7 +81,7 @@ def verify_confidential_space(
     if model not in policy.models:
         raise refuse(Refusal.PLATFORM, model[:64])
     submodules = nested(claims, "submods")
-    image = _check_workload(submodules, policy)
+    image, changed = _check_workload(submodules, policy)
     nonces = claims.get("eat_nonce", [])
     check_bound(nonces if isinstance(nonces, list) else [nonces], report_data)
     gpu = submodules.get("nvidia_gpu")
@@ -91,7 +91,7 @@ def verify_confidential_space(
     return Claims(
         KIND, model, image, debug=False, hardware=True, synthetic_only=False,
         platform={"bound": report_data is not None, "issued": whole(claims, "iat"), "audience": str(claims.get("aud")),
-                  "subject": str(claims.get("sub", "")), "gpu_cc_mode": mode},
+                  "subject": str(claims.get("sub", "")), "gpu_cc_mode": mode} | changed,
     )  # fmt: skip
 
 
@@ -126,8 +126,9 @@ def _path(listed: object) -> list[x509.Certificate]:
     return found
 
 
-def _check_workload(submodules: Mapping[str, Any], policy: SpacePolicy) -> str:
-    """The image's digest, when it is supported, admitted, and ran as it was built."""
+def _check_workload(submodules: Mapping[str, Any], policy: SpacePolicy) -> tuple[str, dict[str, Any]]:
+    """The image's digest, when it is supported, admitted, and ran as it was built; and what the operator changed, as
+    claims: names of variables, and whether the command."""
     listed = nested(submodules, "confidential_space").get("support_attributes", [])
     if not isinstance(listed, list) or not policy.support & {one for one in listed if isinstance(one, str)}:
         raise refuse(Refusal.POLICY, "support attributes of the image")
@@ -140,4 +141,4 @@ def _check_workload(submodules: Mapping[str, Any], policy: SpacePolicy) -> str:
         raise refuse(Refusal.MALFORMED, "env_override")
     if policy.overrides is not None and (not set(changed) <= policy.overrides or container.get("cmd_override")):
         raise refuse(Refusal.POLICY, "the operator changed the image's environment or command")
-    return image
+    return image, {"env_override": sorted(changed)[:64], "cmd_override": bool(container.get("cmd_override"))}

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.decide.answer import MalformedAnswer, read_appraisal, read_decision, read_plans
 from gateway.decide.decision import Allow, Deny, plan_id_of
-from tests.fakes.doctrine import allowing, refusing
+from tests.fakes.doctrine import allowing, appraising, refusing
 
 COLUMN = {"name": "a", "action": "null", "params": {}}
 PLAN = {"columns": [COLUMN]}
@@ -100,8 +100,49 @@ def test_plans_are_read_whole_or_not_at_all() -> None:
         read_plans([{"purpose_class": str(index), **PLAN} for index in range(17)])
 
 
-@pytest.mark.parametrize("answer", [None, {}, {"tier": "good", "status": {}, "reasons": []},
-                                    {"tier": "warning", "status": {"a": 1}, "reasons": []}])  # fmt: skip
-def test_an_appraisal_is_read_strictly(answer: object) -> None:
+GOOD = appraising("affirming")
+CPU = GOOD["submods"]["cpu0"]
+
+
+def with_cpu(**fields: Any) -> dict[str, Any]:
+    return GOOD | {"submods": {"cpu0": CPU | fields}}
+
+
+def test_an_appraisal_is_read_whole() -> None:
+    read_back = read_appraisal(GOOD, "r1")
+    assert (read_back.tier, read_back.revision, read_back.reasons) == ("affirming", "r1", ())
+    assert read_back.as_record() == ["cpu0 affirming known good"]
+    assert read_appraisal(appraising("warning"), "r1").reasons[0].code == "attestation.test"
+
+
+NOT_APPRAISALS: dict[str, Any] = {
+    "nothing": None,
+    "empty": {},
+    "an unknown tier": GOOD | {"tier": "good"},
+    "no tier": GOOD | {"tier": "none"},
+    "a number": GOOD | {"tier": 2},
+    "the answer of before": {"tier": "warning", "status": {}, "reasons": []},
+    "another field": GOOD | {"status": {}},
+    "affirming nothing": GOOD | {"submods": {}},
+    "a warning about nothing": appraising("warning", submods={}),
+    "a list of submodules": GOOD | {"submods": [CPU]},
+    "too many": GOOD | {"submods": {f"gpu{index}": CPU for index in range(65)}},
+    "a nameless submodule": GOOD | {"submods": {"": CPU}},
+    "better than its parts": GOOD | {"submods": {"cpu0": CPU, "gpu0": appraising("warning")["submods"]["cpu0"]}},
+    "a part better than its vector": with_cpu(vector=CPU["vector"] | {"configuration": "warning"}),
+    "a part of no tier": with_cpu(tier="none"),
+    "an unknown tier in the vector": with_cpu(vector=CPU["vector"] | {"hardware": "fine"}),
+    "a vector without one claim": with_cpu(vector={k: v for k, v in CPU["vector"].items() if k != "hardware"}),
+    "a vector with another claim": with_cpu(vector=CPU["vector"] | {"luck": "affirming"}),
+    "affirming without a reference value": with_cpu(reference=None),
+    "an empty reference value": with_cpu(reference=""),
+    "affirming without knowing what runs": with_cpu(vector=CPU["vector"] | {"executables": "none"}),
+    "affirming with a reason": GOOD | {"reasons": refusing()["reasons"]},
+    "a warning without a reason": appraising("warning", reasons=[]),
+}
+
+
+@pytest.mark.parametrize("name", NOT_APPRAISALS)
+def test_an_appraisal_is_read_strictly(name: str) -> None:
     with pytest.raises(MalformedAnswer):
-        read_appraisal(answer, "r1")
+        read_appraisal(NOT_APPRAISALS[name], "r1")

@@ -26,18 +26,20 @@ decision := {"allow": false, "asked": input}
 
 plans := []
 
-appraisal := {"tier": "none", "status": {}, "reasons": []}
-
 missing := 1 if input.never
 
 slow := count([1 | some a in numbers.range(1, 3000); some b in numbers.range(1, 3000); a == b + input.n])
 
 failing := count(input.n)
 """
+EVIDENCE = """package demesne.evidence
+
+appraisal := {"tier": "contraindicated", "submods": {}, "reasons": []}
+"""
 
 
-def bundle(text: str = MAIN) -> Bundle:
-    return bundle_of([("main/main.rego", text)], {"table": {"a": 1}}, ())
+def bundle(text: str = MAIN, evidence: str = EVIDENCE) -> Bundle:
+    return bundle_of([("evidence/evidence.rego", evidence), ("main/main.rego", text)], {"table": {"a": 1}}, ())
 
 
 def run(scenario: Callable[[Regorus], Awaitable[None]], engine: Regorus | None = None) -> None:
@@ -153,7 +155,7 @@ BAD = {
         "plans := []",
         'plans := [{"purpose_class": "a", "columns": [{"name": "probe", "action": "keep", "params": {}}]}]',
     ),
-    "trusts empty evidence": MAIN.replace('"tier": "none"', '"tier": "affirming"'),
+    "trusts empty evidence": EVIDENCE.replace('"tier": "contraindicated"', '"tier": "affirming"'),
 }
 
 
@@ -161,8 +163,10 @@ BAD = {
 def test_a_bad_bundle_leaves_the_good_one_serving(name: str) -> None:
     async def scenario(engine: Regorus) -> None:
         child = engine._child
+        text = BAD[name]
+        bad = bundle(evidence=text) if text.startswith("package demesne.evidence") else bundle(text)
         with pytest.raises(BundleRefused):
-            await engine.load(bundle(BAD[name]))
+            await engine.load(bad)
         assert engine._child is child
         assert await engine.evaluate("demesne/main/plans", {}) == []
 

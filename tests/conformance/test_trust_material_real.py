@@ -4,6 +4,7 @@ The files are not part of this repository.
 """
 
 import base64
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from vault.collateral.office import Office
 from vault.errors import Refused
 
 FOLDER = vectors_path() / "attestation"
+MICROSOFT = "did:x509:0:sha256:I__iuL25oXEVFdTP_aBLx_eT1RPHbCQ_ECBQfYZpt9s::eku:1.3.6.1.4.1.311.76.59.1.2"
 SWITCH_MANIFEST = "NV_SWITCH_BIOS_5612_0002_890_9610550001.xml"
 
 pytestmark = [
@@ -85,6 +87,40 @@ def test_a_real_report_of_a_denied_product_line(tmp_path: Path) -> None:
     assert (claims.hardware, claims.platform["product"]) == (True, "Milan")
     zone = Zone(tmp_path, "2024-01-01", snp={"products": {"Milan": floor, "Genoa": floor}, "deny_products": ["Milan"]})
     with pytest.raises(Refused, match=r"attest\.platform"):
+        zone.verifiers.verify("snp", evidence, binding, zone.at_ms)
+
+
+def test_a_real_report_with_its_real_endorsement(tmp_path: Path) -> None:
+    """Microsoft's container platform: firmware by endorsement, and the guest's policy in the host data."""
+    folder = FOLDER / "snp" / "microsoft-skr"
+    raw = (folder / "snp_report.bin").read_bytes()
+    certificates = [
+        b64(one.public_bytes(Encoding.DER))
+        for one in load_pem_chain((folder / "uvm_host_amd_certificate.pem").read_bytes())
+    ]
+    stated = (folder / "body.uvm_reference_info.bin").read_bytes()
+    evidence = {"kind": "snp", "version": 1, "report": b64(raw), "certificates": certificates, "auxblob": "",
+                "endorsement": b64(stated)}  # fmt: skip
+    binding = StatedBinding(parse_report(raw).report_data)
+    floor = {"bootloader": 0, "tee": 0, "snp": 0, "microcode": 0}
+    zone = Zone(tmp_path, "2023-06-01", snp={"products": {"Milan": floor}})
+    with pytest.raises(Refused, match=r"attest\.endorsement"):
+        zone.verifiers.verify("snp", evidence, binding, zone.at_ms)
+    endorser = {"issuer": MICROSOFT, "feed": "ContainerPlat-AMD-UVM", "min_svn": 22}
+    now = datetime.fromtimestamp(zone.at_ms / 1000, UTC)
+    dates: dict[str, Any] = {"issued": now - timedelta(1), "expires": now + timedelta(1)}
+    TrustFiles(tmp_path).write("endorsers", endorsers=[endorser], **dates)
+    claims = zone.verifiers.verify("snp", evidence, binding, zone.at_ms)
+    said = {name: value for name, value in claims.platform.items() if name.startswith("endorsement")}
+    assert said["endorsement_issuer"] == MICROSOFT
+    assert (said["endorsement_feed"], said["endorsement_svn"] >= 22) == ("ContainerPlat-AMD-UVM", True)
+    policy = base64.b64decode((folder / "uvm_security_policy.base64").read_bytes())
+    assert claims.platform["host_data"] == hashlib.sha256(policy).hexdigest()
+    TrustFiles(tmp_path).put("collateral/endorsements/uvm.cose", stated)
+    none_brought = {name: value for name, value in evidence.items() if name != "endorsement"}
+    assert zone.verifiers.verify("snp", none_brought, binding, zone.at_ms) == claims
+    TrustFiles(tmp_path).write("endorsers", endorsers=[endorser | {"min_svn": said["endorsement_svn"] + 1}], **dates)
+    with pytest.raises(Refused, match=r"attest\.endorsement"):
         zone.verifiers.verify("snp", evidence, binding, zone.at_ms)
 
 

@@ -17,10 +17,12 @@ _SAME = (
     "product", "fmspc", "model", "models", "policy", "vmpl", "host_data", "id_key_digest", "author_key_digest",
     "td_attributes", "xfam", "mrconfigid", "mrowner", "mrownerconfig", "rtmr0", "rtmr1", "rtmr2", "provider", "issuer",
     "policy_hash", "profile", "verifier", "subject", "audience", "gpu_cc_mode", "driver", "vbios", "launch_tcb",
+    "endorsement_issuer", "endorsement_feed",
 )  # fmt: skip
 _SAME_OF_KIND = {"nitro": ("pcr0", "pcr1", "pcr2", "pcr3", "pcr4", "pcr8")}  # the others may be extended while it runs
 # Versions that only rise while a machine runs: each component of each.
-_RISING = ("reported_tcb", "committed_tcb", "guest_svn", "evaluation_number", "golden_blocks", "revocation_checked")
+_RISING = ("reported_tcb", "committed_tcb", "guest_svn", "evaluation_number", "golden_blocks", "revocation_checked",
+           "endorsement_svn")  # fmt: skip
 _RISING_BYTES = ("tee_tcb_svn",)
 _STAYS_TRUE = ("bound", "secure_boot", "protected_pcie", "firmware_identity", "event_log")
 _STAYS_FALSE = ("console",)

@@ -26,6 +26,7 @@ from vault.attest.nvidia.verify import KIND as NVIDIA
 from vault.attest.sample import KIND as SAMPLE
 from vault.attest.sample import SampleVerifier
 from vault.attest.snp.amd import amd_certificates
+from vault.attest.snp.endorsed import Releases
 from vault.attest.snp.evidence import SnpVerifier
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.product import Product
@@ -116,17 +117,25 @@ def _platforms(material: Material, now_ms: int) -> Platforms:
 
 def _snp(material: Material, roots: Roots, issuers: tuple[bytes, ...], now_ms: int) -> Verifier | None:
     policy = _platforms(material, now_ms).snp
-    return SnpVerifier(_amd(material, roots, issuers), policy) if policy else None
+    return SnpVerifier(_amd(material, roots, issuers, now_ms), policy) if policy else None
 
 
-def _amd(material: Material, roots: Roots, issuers: tuple[bytes, ...]) -> SnpTrust:
+def _amd(material: Material, roots: Roots, issuers: tuple[bytes, ...], now_ms: int) -> SnpTrust:
     """A list counts when it has expired, or cannot be read: it then refuses, rather than being forgotten."""
     lists: dict[Product, list[bytes]] = {}
     for loaded in material.amd:
         product = product_of(loaded.name.rpartition("/")[2])
         if product is not None:
             lists.setdefault(product, []).append(loaded.value.der if loaded.value else b"")
-    return SnpTrust(roots.amd, (*issuers, *amd_certificates()), lists=lists)
+    return SnpTrust(roots.amd, (*issuers, *amd_certificates()), lists=lists, releases=_releases(material, now_ms))
+
+
+def _releases(material: Material, now_ms: int) -> Releases:
+    filed: dict[str, list[bytes]] = {}
+    for loaded in material.endorsements:
+        if loaded.value is not None:
+            filed.setdefault(loaded.value.measurement, []).append(loaded.value.raw)
+    return Releases(material.endorsers.valid(now_ms) or (), filed)
 
 
 def _tdx(material: Material, roots: Roots, issuers: tuple[bytes, ...], now_ms: int) -> Verifier | None:  # noqa: ARG001
@@ -149,7 +158,7 @@ def _azure(material: Material, roots: Roots, issuers: tuple[bytes, ...], now_ms:
     platforms = _platforms(material, now_ms)
     if platforms.azure is None:
         return None
-    amd = _amd(material, roots, issuers) if platforms.snp else SnpTrust({})
+    amd = _amd(material, roots, issuers, now_ms) if platforms.snp else SnpTrust({})
     intel = roots.intel if platforms.tdx else frozenset()
     policy = AzurePolicy(
         platforms.snp or SnpPolicy(), platforms.tdx or TdxPolicy(), secure_boot=platforms.azure.secure_boot

@@ -1,7 +1,7 @@
 """How a confidential VM's evidence arrives: our own form, and the two that Confidential Containers' clients send.
 
     {"kind":"azure-vtpm","version":1,"hcl_report": base64,"message": base64,"signature": base64,"pcrs": {"0": hex, …},
-     "certificates": [base64 DER, …],"td_quote": base64 | ""}
+     "certificates": [base64 DER, …],"td_quote": base64 | "","endorsement": base64(COSE_Sign1), if there is one}
 
 Theirs (az-snp-vtpm and az-tdx-vtpm of Trustee): version 0 has bytes as lists of numbers and a PEM certificate,
 version 1 has hex and base64url; version 2 is spelled as 1, and the paravisor's user-data repeats the binding.
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from vault.attest.certificates import MAX_CERTIFICATE, load_pem_chain
 from vault.attest.claims import Refusal, refuse
 from vault.attest.fields import base64_bytes, base64_field
+from vault.attest.snp.endorsed import FIELD
 from vault.attest.tdx.quote import MAX_QUOTE
 from vault.attest.tpm.quote import MAX_MESSAGE, MAX_SIGNATURE, PCRS
 
@@ -41,8 +42,8 @@ class AzureEvidence:
 
 def parse_evidence(evidence: Mapping[str, Any]) -> AzureEvidence:
     """From our own form; `malformed` or `unknown-version`."""
-    if set(evidence) != _FIELDS or evidence["kind"] != "azure-vtpm":
-        raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}")
+    if set(evidence) - {FIELD} != _FIELDS or evidence["kind"] != "azure-vtpm":
+        raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}, and {FIELD} if there is one")
     if type(evidence["version"]) is not int or evidence["version"] != VERSION:
         raise refuse(Refusal.UNKNOWN_VERSION, "evidence")
     listed, pcrs = evidence["certificates"], evidence["pcrs"]

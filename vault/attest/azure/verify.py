@@ -13,6 +13,7 @@ from vault.attest.azure.evidence import AzureEvidence, parse_evidence
 from vault.attest.azure.hcl import SNP, HclReport, parse_hcl
 from vault.attest.binding import Binding
 from vault.attest.claims import Claims, Refusal, refuse
+from vault.attest.snp.endorsed import brought_endorsement, with_endorsement
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.verify import verify_snp
 from vault.attest.tdx.collateral import Collateral
@@ -108,4 +109,6 @@ class AzureVerifier:
         self._policy = policy
 
     def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
-        return verify_azure(parse_evidence(evidence), self._trust, self._policy, expected.report_data(), now_ms)
+        parsed, brought = parse_evidence(evidence), brought_endorsement(evidence)
+        claims = verify_azure(parsed, self._trust, self._policy, expected.report_data(), now_ms)
+        return with_endorsement(claims, brought, self._trust.snp.releases, now_ms)

@@ -25,6 +25,7 @@ from vault.attest.offline.devices import device_claims
 from vault.attest.offline.tokens import TOKENS
 from vault.attest.sample import verify_sample
 from vault.attest.snp.amd import amd_certificates
+from vault.attest.snp.endorsed import Releases, brought_endorsement, with_endorsement
 from vault.attest.snp.evidence import parse_evidence as parse_snp
 from vault.attest.snp.evidence import parse_tsm
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
@@ -84,7 +85,14 @@ def _snp(presented: Presented) -> Verdict:
         document = json_object(presented.evidence, "evidence")
         report, certificates = parse_snp(document) if "kind" in document else parse_tsm(document)
     certificates += _certificates(presented)
-    return _of(verify_snp(report, certificates, _amd(presented), SNP_POLICY, presented.report_data, presented.at_ms))
+    claims = verify_snp(report, certificates, _amd(presented), SNP_POLICY, presented.report_data, presented.at_ms)
+    return _of(_endorsed(claims, presented))
+
+
+def _endorsed(claims: Claims, presented: Presented) -> Claims:
+    """Whom to believe about releases is a zone's word: without one, a statement inside evidence refuses it."""
+    document = json_object(presented.evidence, "evidence") if is_json(presented.evidence) else {}
+    return with_endorsement(claims, brought_endorsement(document), Releases(), presented.at_ms)
 
 
 def _nitro(presented: Presented) -> Verdict:
@@ -141,7 +149,8 @@ def _azure(presented: Presented) -> Verdict:
         fmspc = verified_quote(evidence.td_quote or b"", INTEL_ROOTS, presented.at_ms)[1].fmspc
         listed = {} if presented.collateral is None else {fmspc: _intel(presented.collateral)}
         trust = AzureTrust(collateral=listed)
-    return _of(verify_azure(evidence, trust, AZURE_POLICY, presented.expected, presented.at_ms))
+    claims = verify_azure(evidence, trust, AZURE_POLICY, presented.expected, presented.at_ms)
+    return _of(_endorsed(claims, presented))
 
 
 def _azure_quote(presented: Presented) -> Verdict:

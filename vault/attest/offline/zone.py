@@ -20,6 +20,7 @@ from vault.attest.snp.verify import KIND as SNP
 from vault.attest.trust.directory import TrustDirectory
 
 KINDS = MACHINES | DEVICES | {SAMPLE}
+_COSE = b"\xd2"  # a COSE_Sign1 begins so; a certificate, in DER or PEM, does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,10 @@ def our_form(kind: str, presented: Presented) -> Mapping[str, Any]:
     raw = binary(presented.evidence)
     match kind:
         case "snp":
-            listed = [_b64(der) for content in presented.endorsements for der in ders(content)]
-            return head | {"report": _b64(raw), "certificates": listed, "auxblob": ""}
+            stated = [content for content in presented.endorsements if content[:1] == _COSE]
+            listed = [_b64(der) for content in presented.endorsements if content[:1] != _COSE for der in ders(content)]
+            form = head | {"report": _b64(raw), "certificates": listed, "auxblob": ""}
+            return form | ({"endorsement": _b64(stated[0])} if stated else {})
         case "tdx":
             log = presented.endorsements[0] if presented.endorsements else b""
             return head | {"quote": _b64(raw), "event_log": _b64(log)}

@@ -1,6 +1,7 @@
 """How SNP evidence arrives: our own form, a configfs-tsm capture, and the hypervisor's certificate table.
 
-    {"kind":"snp","version":1,"report": base64(1184 bytes),"certificates":[base64(DER), …],"auxblob": base64 | ""}
+    {"kind":"snp","version":1,"report": base64(1184 bytes),"certificates":[base64(DER), …],"auxblob": base64 | "",
+     "endorsement": base64(COSE_Sign1), if there is one}
 
 `auxblob` is what configfs-tsm hands out beside the report: the GHCB certificate table (AMD 56421 §4.1.8.1), entries
 of GUID, offset u32, length u32 up to a zero GUID, then the certificates, DER or PEM.
@@ -16,6 +17,7 @@ from vault.attest.binding import Binding
 from vault.attest.certificates import MAX_CERTIFICATE, load_pem_chain
 from vault.attest.claims import Claims, Refusal, refuse
 from vault.attest.fields import Fields, base64_bytes, base64_field
+from vault.attest.snp.endorsed import FIELD, brought_endorsement, with_endorsement
 from vault.attest.snp.policy import SnpPolicy, SnpTrust
 from vault.attest.snp.report import LENGTH
 from vault.attest.snp.verify import KIND, MAX_CERTIFICATES, verify_snp
@@ -44,13 +46,15 @@ class SnpVerifier:
 
     def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         report, certificates = parse_evidence(evidence)
-        return verify_snp(report, certificates, self._trust, self._policy, expected.report_data(), now_ms)
+        brought = brought_endorsement(evidence)
+        claims = verify_snp(report, certificates, self._trust, self._policy, expected.report_data(), now_ms)
+        return with_endorsement(claims, brought, self._trust.releases, now_ms)
 
 
 def parse_evidence(evidence: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
     """Report and DER certificates of our own form; `malformed` or `unknown-version`."""
-    if set(evidence) != _FIELDS or evidence["kind"] != KIND:
-        raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}")
+    if set(evidence) - {FIELD} != _FIELDS or evidence["kind"] != KIND:
+        raise refuse(Refusal.MALFORMED, f"exactly the fields {', '.join(sorted(_FIELDS))}, and {FIELD} if there is one")
     if type(evidence["version"]) is not int or evidence["version"] != VERSION:
         raise refuse(Refusal.UNKNOWN_VERSION, "evidence")
     listed = evidence["certificates"]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vault.attest.snp.endorsed import Releases
 from vault.attest.snp.product import ROOTS, Product, Tcb
 
 
@@ -18,6 +19,8 @@ class SnpTrust:
     revocations: Sequence[bytes] = ()
     lists: Mapping[Product, Sequence[bytes]] = field(default_factory=dict)
     """Revocation lists of whole product lines, of which only the chip's own are asked; `revocations` are all asked."""
+    releases: Releases = field(default_factory=Releases)
+    """Whose endorsements of measurements count."""
 
 
 @dataclass(frozen=True, slots=True)

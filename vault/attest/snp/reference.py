@@ -5,7 +5,8 @@
 
 The issuer is did:x509:0:sha256:<root's hash>::eku:<purpose> (did:x509 method, IETF SCITT): the root is pinned by the
 identifier that the operator trusts, and the leaf must be for that purpose. A statement is about releases and outlives
-its certificate; the time it is checked at is the caller's to choose, and belongs to when it was taken in.
+its certificate, and states no time that anybody else vouches for: an operator who looked at the releases of an
+endorser can name the time as of which certificates count.
 """
 
 import base64
@@ -31,17 +32,21 @@ from vault.errors import Refused
 MAX_STATEMENT = 64 * 1024
 _SIGN1, _TIMES = 18, (0, 1)
 _ALGORITHM, _X5CHAIN, _PS384 = 1, 33, -38
-_DID = re.compile(r"did:x509:0:sha256:([A-Za-z0-9_-]{43})::eku:([0-9.]{3,64})")
+ISSUER = r"did:x509:0:sha256:([A-Za-z0-9_-]{43})::eku:([0-9.]{3,64})"
 _MEASUREMENT, _SVN = "x-ms-sevsnpvm-launchmeasurement", "x-ms-sevsnpvm-guestsvn"
 
 
 @dataclass(frozen=True, slots=True)
 class Endorser:
-    """Whose releases an operator trusts: issuer (did:x509 …), feed, and the oldest security version admitted."""
+    """Whose releases an operator trusts: issuer (did:x509 …), feed, and the oldest security version admitted.
+
+    `as_of_ms`: when certificates have to be in date; None is when the statement is looked at.
+    """
 
     issuer: str
     feed: str
     min_svn: int
+    as_of_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +63,13 @@ def endorsed_measurement(raw: bytes, endorsers: Sequence[Endorser], at_ms: int) 
     """`Refused`: `endorsement`, `malformed`, `no-trust`."""
     if not endorsers:
         raise refuse(Refusal.NO_TRUST, "no endorser is trusted")
-    if len(raw) > MAX_STATEMENT:
-        raise refuse(Refusal.MALFORMED, "endorsement length")
     signed, header = _parse(raw)
     issuer, feed = header.get("iss"), header.get("feed")
     endorser = next((one for one in endorsers if (one.issuer, one.feed) == (issuer, feed)), None)
     if endorser is None:
         raise refuse(Refusal.ENDORSEMENT, "issuer or feed is not trusted")
-    key = _issuer_key(endorser.issuer, header.get(_X5CHAIN), at_ms)
+    as_of_ms = at_ms if endorser.as_of_ms is None else endorser.as_of_ms
+    key = _issuer_key(endorser.issuer, header.get(_X5CHAIN), as_of_ms)
     try:
         key.verify(signed.signature, signature_structure(signed), PSS(MGF1(SHA384()), SHA384.digest_size), SHA384())
     except InvalidSignature as error:
@@ -76,7 +80,14 @@ def endorsed_measurement(raw: bytes, endorsers: Sequence[Endorser], at_ms: int) 
     return EndorsedMeasurement(measurement, svn, endorser.issuer, endorser.feed)
 
 
+def stated_measurement(raw: bytes) -> bytes:
+    """What a statement is about, nothing of it verified. `Refused`: `endorsement`, `malformed`."""
+    return _statement(_parse(raw)[0].payload)[0]
+
+
 def _parse(raw: bytes) -> tuple[Sign1, dict[Any, Any]]:
+    if len(raw) > MAX_STATEMENT:
+        raise refuse(Refusal.MALFORMED, "endorsement length")
     value = strict_cbor(raw, "endorsement", {_SIGN1})
     parts = value.value if isinstance(value, cbor2.CBORTag) else None
     if not isinstance(parts, list) or len(parts) != 4 or not isinstance(parts[1], dict):
@@ -94,7 +105,7 @@ def _parse(raw: bytes) -> tuple[Sign1, dict[Any, Any]]:
 
 def _issuer_key(issuer: str, chain: Any, at_ms: int) -> RSAPublicKey:
     """The leaf's key, when its path ends in the root that the identifier names and it is for that purpose."""
-    named = _DID.fullmatch(issuer)
+    named = re.fullmatch(ISSUER, issuer)
     if named is None:
         raise refuse(Refusal.ENDORSEMENT, "issuer is no did:x509 with a purpose")
     if not isinstance(chain, list) or not 2 <= len(chain) <= MAX_CHAIN or not all(isinstance(c, bytes) for c in chain):

@@ -1,7 +1,7 @@
 """The trust directory of a zone: every file of it as last read, looked at again every two seconds of use.
 
-    platforms.json  reference-values.json  issuers.json  tpm-keys.json
-    collateral/{intel,amd,nvidia}/…        development-roots/*.pem
+    platforms.json  reference-values.json  issuers.json  tpm-keys.json  endorsers.json
+    collateral/{intel,amd,nvidia,endorsements}/…         development-roots/*.pem
 
 An empty or missing directory is an answer: nothing is trusted. Source: docs/spec/trust-material.md.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from vault.attest.snp.reference import Endorser
 from vault.attest.trust.collateral import (
     Answer,
     IntelCollateral,
@@ -22,6 +23,7 @@ from vault.attest.trust.collateral import (
     parse_list,
 )
 from vault.attest.trust.document import Dated, wrong
+from vault.attest.trust.endorsers import Statement, parse_endorsers, parse_statement
 from vault.attest.trust.issuers import TokenIssuer, parse_issuers
 from vault.attest.trust.manifests import Manifest, parse_manifest
 from vault.attest.trust.platforms import Platforms, parse_platforms
@@ -32,13 +34,15 @@ from vault.attest.trust.watched import Loaded, State, WatchedFile
 
 LOOK_MS = 2_000
 MAX_FILES = 512
-PLATFORMS, REFERENCES, ISSUERS, TPM_KEYS = (
+PLATFORMS, REFERENCES, ISSUERS, TPM_KEYS, ENDORSERS = (
     "platforms.json",
     "reference-values.json",
     "issuers.json",
     "tpm-keys.json",
+    "endorsers.json",
 )
 INTEL, AMD, NVIDIA = "collateral/intel", "collateral/amd", "collateral/nvidia"
+ENDORSEMENTS = "collateral/endorsements"
 DEVELOPMENT = "development-roots"
 
 _T = TypeVar("_T")
@@ -54,25 +58,25 @@ class Material:
     references: Loaded[tuple[Reference, ...]] = field(default_factory=lambda: Loaded(REFERENCES))
     issuers: Loaded[tuple[TokenIssuer, ...]] = field(default_factory=lambda: Loaded(ISSUERS))
     tpm: Loaded[TpmTrust] = field(default_factory=lambda: Loaded(TPM_KEYS))
+    endorsers: Loaded[tuple[Endorser, ...]] = field(default_factory=lambda: Loaded(ENDORSERS))
     intel: tuple[Loaded[IntelCollateral], ...] = ()
     amd: tuple[Loaded[RevocationList], ...] = ()
     nvidia: tuple[Loaded[DeviceFile], ...] = ()
+    endorsements: tuple[Loaded[Statement], ...] = ()
     development: tuple[Loaded[DevelopmentRoot], ...] = ()
 
     def files(self) -> Iterator[Loaded[Any]]:
         """All of them, those with a fixed name first."""
-        yield from (self.platforms, self.references, self.issuers, self.tpm)
-        for group in (self.intel, self.amd, self.nvidia, self.development):
+        yield from self._named()
+        for group in (self._collateral(), self.development):
             yield from group
 
     def states(self, now_ms: int) -> dict[str, str]:
         """For who asks how the zone is: state of each named file, and of each folder how many are in which. Names of
         no chip, key or platform."""
-        named: tuple[Loaded[Any], ...] = (self.platforms, self.references, self.issuers, self.tpm)
-        told = {loaded.name.removesuffix(".json"): loaded.state(now_ms).value for loaded in named}
+        told = {loaded.name.removesuffix(".json"): loaded.state(now_ms).value for loaded in self._named()}
         counts = dict.fromkeys(State, 0)
-        folders: tuple[Loaded[Any], ...] = (*self.intel, *self.amd, *self.nvidia)
-        for loaded in folders:
+        for loaded in self._collateral():
             counts[loaded.state(now_ms)] += 1
         worst = (State.UNREADABLE, State.EXPIRED, State.PRESENT)
         told["collateral"] = next((state.value for state in worst if counts[state]), State.MISSING.value)
@@ -80,11 +84,15 @@ class Material:
 
     def ends(self) -> dict[str, int]:
         """When each named file expires, and the first file of collateral; milliseconds since 1970."""
-        named: tuple[Loaded[Any], ...] = (self.platforms, self.references, self.issuers, self.tpm)
-        told = {loaded.name.removesuffix(".json"): loaded.dated.expires_ms for loaded in named if loaded.dated}
-        folders: tuple[Loaded[Any], ...] = (*self.intel, *self.amd, *self.nvidia)
-        ends = [loaded.dated.expires_ms for loaded in folders if loaded.dated]
+        told = {loaded.name.removesuffix(".json"): loaded.dated.expires_ms for loaded in self._named() if loaded.dated}
+        ends = [loaded.dated.expires_ms for loaded in self._collateral() if loaded.dated]
         return told | ({"collateral": min(ends)} if ends else {})
+
+    def _named(self) -> tuple[Loaded[Any], ...]:
+        return self.platforms, self.references, self.issuers, self.tpm, self.endorsers
+
+    def _collateral(self) -> tuple[Loaded[Any], ...]:
+        return *self.intel, *self.amd, *self.nvidia, *self.endorsements
 
 
 class TrustDirectory:
@@ -99,9 +107,11 @@ class TrustDirectory:
         self._references = WatchedFile(path / REFERENCES, parse_references)
         self._issuers = WatchedFile(path / ISSUERS, parse_issuers)
         self._tpm = WatchedFile(path / TPM_KEYS, parse_tpm_keys)
+        self._endorsers = WatchedFile(path / ENDORSERS, parse_endorsers)
         self._intel = _Folder(path, INTEL, parse_intel)
         self._amd = _Folder(path, AMD, parse_amd)
         self._nvidia = _Folder(path, NVIDIA, _parse_device_file)
+        self._endorsements = _Folder(path, ENDORSEMENTS, parse_statement)
         self._development = _Folder(path, DEVELOPMENT, parse_development_root) if development else None
 
     def material(self, now_ms: int) -> Material:
@@ -115,8 +125,8 @@ class TrustDirectory:
     def _look(self) -> Material:
         return Material(
             self._platforms.look(), self._references.look(), self._issuers.look(), self._tpm.look(),
-            self._intel.look(), self._amd.look(), self._nvidia.look(),
-            self._development.look() if self._development else (),
+            self._endorsers.look(), self._intel.look(), self._amd.look(), self._nvidia.look(),
+            self._endorsements.look(), self._development.look() if self._development else (),
         )  # fmt: skip
 
 

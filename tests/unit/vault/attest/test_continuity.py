@@ -28,6 +28,9 @@ TDX: dict[str, Any] = {
         "rtmr3": "00" * 48,
     },
 }  # fmt: skip
+RELEASED: dict[str, Any] = SNP | {
+    "platform": SNP["platform"] | {"endorsement_issuer": "did:a", "endorsement_feed": "uvm", "endorsement_svn": 9},
+}
 GPU: dict[str, Any] = {
     "kind": "nvgpu", "tee": "nvgpu", "measurement": "9f" * 48, "debug": False, "hardware": True,
     "synthetic_only": False,
@@ -100,6 +103,10 @@ WEAKER = {
     "another product": (SNP, changed(SNP, p_product="Milan")),
     "another vmpl": (SNP, changed(SNP, p_vmpl=1)),
     "another guest policy": (SNP, changed(SNP, p_policy="00000000000b0000")),
+    "another endorser": (RELEASED, changed(RELEASED, p_endorsement_issuer="did:b")),
+    "another feed": (RELEASED, changed(RELEASED, p_endorsement_feed="other")),
+    "an older release": (RELEASED, changed(RELEASED, p_endorsement_svn=8)),
+    "no longer endorsed": (RELEASED, SNP),
     "another host data": (SNP, changed(SNP, p_host_data="01" * 32)),
     "older reported firmware": (SNP, changed(SNP, p_reported_tcb="fmc=0,bl=9,tee=0,snp=22,ucode=72")),
     "one component traded for another": (SNP, changed(SNP, p_reported_tcb="fmc=0,bl=10,tee=0,snp=22,ucode=99")),

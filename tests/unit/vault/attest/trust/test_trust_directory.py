@@ -33,7 +33,7 @@ def test_an_empty_and_a_missing_directory_are_answers(tmp_path: Path) -> None:
         material = TrustDirectory(path, development=True).material(NOW_MS)
         assert {loaded.state(NOW_MS) for loaded in material.files()} == {State.MISSING}
         assert material.states(NOW_MS) == dict.fromkeys(
-            ("platforms", "reference-values", "issuers", "tpm-keys", "collateral"), "missing"
+            ("platforms", "reference-values", "issuers", "tpm-keys", "endorsers", "collateral"), "missing"
         )
 
 

@@ -115,6 +115,17 @@ whole(entry, kind) if {
 
 measures(entry, _) if "measurement" in object.keys(entry)
 
+# Or by whose release the measurement is: the verifier held the endorser's signature, feed and security version. What
+# a vendor releases runs at strangers', so data/attestation asks for what tells a workload from theirs as well.
+measures(entry, kind) if {
+	is_array(attestation.endorsed[kind])
+	count(attestation.endorsed[kind]) > 0
+	every group in attestation.endorsed[kind] {
+		some path, _ in object.get(entry, "match", {})
+		path in group
+	}
+}
+
 measures(_, kind) if kind in {"nvgpu", "nras", "tpm"}
 
 doubts contains doubt(name, "attestation.no-reference", "No reference value of this kind is in force", "have the reference values of the workload imported") if {

@@ -96,3 +96,66 @@ test_a_match_without_measurement_is_incomplete if {
 	tier(document) == "warning"
 	codes(document) == {"attestation.reference-incomplete"}
 }
+
+released(kind, paths) := {
+	"name": "released", "kind": kind,
+	"match": object.filter({"platform.endorsement_issuer": ["did:a"], "platform.endorsement_feed": ["uvm"], "platform.host_data": ["22"], "platform.pcr4": ["22"]}, paths),
+}
+
+endorsed_claims := {"platform": {"endorsement_issuer": "did:a", "endorsement_feed": "uvm", "endorsement_svn": 22}}
+
+endorsed_snp(changes, paths) := object.union_n([evidence_fixtures.snp, {"claims": endorsed_claims, "reference": [released("snp", paths)]}, {"claims": changes}])
+
+endorsed_azure(changes, paths) := object.union_n([evidence_fixtures.azure, {"claims": endorsed_claims, "reference": [released("azure-vtpm", paths)]}, {"claims": changes}])
+
+of_snp := ["platform.endorsement_issuer", "platform.endorsement_feed", "platform.host_data"]
+
+of_azure := ["platform.endorsement_issuer", "platform.endorsement_feed", "platform.pcr4"]
+
+test_an_endorsed_release_is_affirming_whatever_its_measurement if {
+	tier(endorsed_snp({"measurement": "12"}, of_snp)) == "affirming"
+	tier(endorsed_azure({"measurement": "12"}, of_azure)) == "affirming"
+	answer := evidence.appraisal with input as endorsed_snp({"measurement": "12"}, of_snp)
+	answer.submods.cpu0.reference == "released"
+}
+
+test_a_release_that_no_reference_value_names_is_a_warning if {
+	document := object.union(evidence_fixtures.snp, {"claims": object.union({"measurement": "12"}, endorsed_claims)})
+	tier(document) == "warning"
+	codes(document) == {"attestation.measurement-unknown"}
+}
+
+test_another_endorser_feed_or_workload_holds_not if {
+	every platform in [{"endorsement_issuer": "did:b"}, {"endorsement_feed": "other"}, {"host_data": "23"}] {
+		document := endorsed_snp({"platform": platform}, of_snp)
+		tier(document) == "warning"
+		codes(document) == {"attestation.measurement-unknown"}
+	}
+}
+
+test_who_is_not_endorsed_holds_not if {
+	document := object.union(evidence_fixtures.snp, {"reference": [released("snp", of_snp)]})
+	tier(document) == "warning"
+	codes(document) == {"attestation.measurement-unknown"}
+}
+
+test_a_release_says_too_little_without_issuer_feed_and_workload if {
+	every path in of_snp {
+		document := endorsed_snp({}, [other | some other in of_snp; other != path])
+		tier(document) == "warning"
+		codes(document) == {"attestation.reference-incomplete"}
+	}
+	every path in of_azure {
+		document := endorsed_azure({}, [other | some other in of_azure; other != path])
+		tier(document) == "warning"
+		codes(document) == {"attestation.reference-incomplete"}
+	}
+}
+
+test_a_table_without_paths_endorses_nobody if {
+	document := endorsed_snp({}, of_snp)
+	every groups in [[], null, {}] {
+		found := evidence.appraisal with input as document with data.data.attestation.endorsed as {"snp": groups}
+		found.tier == "warning"
+	}
+}

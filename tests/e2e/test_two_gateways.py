@@ -18,10 +18,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 import demesne
-from demesne._connection import now_utc
-from demesne.attest import _place, _Steps
+from demesne.binding import report_data
 from demesne.errors import DemesneError
-from demesne.evidence import attester_named
+from demesne.evidence.sample import SampleAttester
+from demesne.session_key import SessionKey
 from gateway.cli.supervisor import StartFailed
 from lineage.errors import LineageError
 from lineage.ledger.postgresql import LEASE_MS, libpq_url
@@ -162,20 +162,22 @@ def is_refused(gateway: Gateway, own: Any) -> bool:
 
 
 def test_a_challenge_of_one_is_consumed_once_by_whoever_is_first(pair: Pair) -> None:
-    place = _place(pair.a.zone.api_endpoint, pair.job(), "de", pair.a.zone.s3_endpoint, None)
-    steps = _Steps(
-        place, attester=attester_named("sample"), purpose=PURPOSE, scope=("claims",), run="once",
-        clock=now_utc,
-    )  # fmt: skip
+    key = SessionKey()
     pair.a.credentials["job"] = pair.b.credentials["job"] = pair.job()
     with pair.a.api("job") as client:
-        challenge, evidence = steps._prove(client)
+        challenge = client.challenge(PURPOSE, ["claims"])
+    evidence = SampleAttester().evidence(
+        report_data(
+            nonce=challenge.nonce, gateway=challenge.gateway, thumbprint=key.thumbprint, purpose=PURPOSE,
+            scope=["claims"],
+        )
+    )  # fmt: skip
 
     def open_at(number: int) -> str:
         with (pair.a, pair.b)[number % 2].api("job") as client:
             try:
                 client.open_session(
-                    challenge, evidence=evidence, key=steps._public, purpose=PURPOSE, scope=("claims",), run="once"
+                    challenge, evidence=evidence, key=key.public, purpose=PURPOSE, scope=("claims",), run="once"
                 )
             except DemesneError as error:
                 return error.code or "refused"

@@ -114,3 +114,9 @@ def test_places_that_a_page_names_exist(page: str) -> None:
         r"`((?:gateway|vault|lineage|ingest|sdk|policies|tests|docs|scripts)/[\w./-]*)`", (ROOT / page).read_text()
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by name: of two it runs one, and the run ends."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -47,6 +47,7 @@ def test_another_endorser_is_refused(endorser: Endorser) -> None:
 @pytest.mark.parametrize(
     "issuer",
     ["did:x509:0:sha256:" + "A" * 43 + "::eku:" + PURPOSE, ISSUER.replace(".257.1", ".257.2"), "did:web:example", "x"],
+    ids=["fingerprint", "purpose", "method", "text"],
 )
 def test_what_the_identifier_says_must_hold_for_the_chain(issuer: str) -> None:
     assert refusal(statement(header={"iss": issuer}), [Endorser(issuer, "uvm", 0)]) == "endorsement"

@@ -167,6 +167,7 @@ def check_document(document: Mapping[str, Any]) -> None:
         below: list[Any] = []
         for value in level:
             if isinstance(value, Mapping):
+                below.extend(value)  # names as well: one that is no Unicode has no bytes either
                 below.extend(value.values())
             elif isinstance(value, list | tuple):
                 below.extend(value)

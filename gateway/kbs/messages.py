@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.attesting import check_document
 from gateway.errors import BadRequest
 from vault.attest.documents import json_object
 from vault.attest.kbs.binding import nonce_hex
@@ -74,8 +75,8 @@ def parse_attestation(body: bytes) -> AttestationMessage:
         nonce = nonce_hex(runtime["nonce"])
     except Refused as error:
         raise refused(error.reason, "the nonce is none of this handshake", "ask for a new one") from error
-    for text in (json.dumps(runtime["tee-pubkey"], ensure_ascii=False), additional):
-        _check_text(text)
+    # What travels to the broker as it is, must be what its wire can carry: it would have to hang up to refuse it.
+    check_document({"tee-pubkey": runtime["tee-pubkey"], "additional": additional, "init-data": init_data or {}})
     return AttestationMessage(nonce, runtime["tee-pubkey"], json.dumps(primary), additional, init_data)
 
 
@@ -92,11 +93,3 @@ def _object(body: bytes, what: str) -> dict[str, Any]:
         return json_object(body, what)
     except Refused as error:
         raise _malformed(f"{what} is not one JSON object") from error
-
-
-def _check_text(text: str) -> None:
-    """What is no Unicode has no bytes, and so no hash."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _malformed("text is not Unicode") from error

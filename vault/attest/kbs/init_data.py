@@ -5,6 +5,7 @@ document is believed when the verified claims say the same hash; where nothing c
 """
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from vault.attest.claims import Refusal, refuse
 
 MAX_BODY = 256 * 1024
+MAX_HEAD = 4096
+_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _ALGORITHMS = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _PCR = "pcr8"
 _PLACES = {
@@ -39,11 +42,20 @@ def check_init_data(tee: str, init_data: Mapping[str, Any], claims: Mapping[str,
 def _digest(body: str) -> bytes:
     if len(body) > MAX_BODY:
         raise refuse(Refusal.MALFORMED, "init data is too long")
+    # Top-level members stand before the first table. The rest is hashed and not read: the parser's time and memory
+    # grow with the square of a dotted name's length, and this is the broker.
+    table = _TABLE.search(body)
+    head = body[: table.start() if table else None]
+    if len(head) > MAX_HEAD:
+        raise refuse(Refusal.MALFORMED, f"init data names its hash within the first {MAX_HEAD} characters")
     try:
-        named = tomllib.loads(body).get("algorithm")
+        named = tomllib.loads(head).get("algorithm")
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise refuse(Refusal.MALFORMED, "init data is no TOML") from error
     algorithm = _ALGORITHMS.get(named.lower().replace("-", "")) if isinstance(named, str) else None
     if algorithm is None:
         raise refuse(Refusal.MALFORMED, "init data names no hash")
-    return algorithm(body.encode("utf-8")).digest()
+    try:
+        return algorithm(body.encode("utf-8")).digest()
+    except UnicodeEncodeError as error:
+        raise refuse(Refusal.MALFORMED, "init data is not Unicode") from error

@@ -25,6 +25,7 @@ _VECTOR = (
     "instance-identity", "configuration", "executables", "file-system", "hardware", "runtime-opaque",
     "storage-opaque", "sourced-data",
 )  # fmt: skip
+_ID = re.compile(r"[0-9a-f]{64}")  # what anybody wrote there goes into a query: no database takes all of Unicode
 _SUBMODULE = re.compile(r"[a-z]{1,16}[0-9]{1,2}")
 _MOST = 32
 _MACHINE = "cpu0"
@@ -123,4 +124,4 @@ def read_result(token: str, key: Mapping[str, str], issuer: str, now_ms: int) ->
 def claimed_id(token: str) -> str:
     """Which handshake a token says it is of: where to look, and nothing to believe."""
     found = parse_token(token, most=MAX_TOKEN).claims.get("jti")
-    return found if isinstance(found, str) else ""
+    return found if isinstance(found, str) and _ID.fullmatch(found) else ""

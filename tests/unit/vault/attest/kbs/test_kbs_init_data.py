@@ -52,6 +52,9 @@ def test_each_kind_carries_the_hash_in_a_place_of_its_own() -> None:
         ("snp", given('algorithm = "sm3"'), {}, "attest.malformed"),
         ("snp", given("algorithm = 7"), {}, "attest.malformed"),
         ("snp", given("#" * 300_000), {}, "attest.malformed"),
+        ("snp", given("#" * 5_000 + '\nalgorithm = "sha384"'), {}, "attest.malformed"),
+        ("snp", given('[data]\nalgorithm = "sha384"'), {}, "attest.malformed"),
+        ("snp", given('algorithm = "sha384"\n[a]\nb = "\ud800"'), {}, "attest.malformed"),
     ],
 )
 def test_otherwise_it_is_refused(tee: str, init_data: dict[str, Any], platform: dict[str, str], reason: str) -> None:

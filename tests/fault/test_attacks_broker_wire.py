@@ -1,0 +1,89 @@
+"""What no message can carry to the broker is refused before it: by name, once on record, and the connection lives on.
+
+Through the broker's real socket. A broker in this process would judge what its wire cannot even carry.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.gateway_world import GatewayWorld
+from tests.fakes.kbs_client import Guest, KbsEndpoint
+from vault.broker.client import BrokerClient
+from vault.broker.methods import Role
+from vault.broker.server import BrokerServer
+
+_LONE = "\ud800"
+
+
+def _deep(depth: int) -> dict[str, Any]:
+    document: dict[str, Any] = {"a": 1}
+    for _ in range(depth):
+        document = {"a": document}
+    return document
+
+
+class FarBroker(GatewayWorld):
+    """A world whose broker is asked through its socket, as front workers do."""
+
+    def _worker(self, posture: str, registry: dict[str, Any]) -> None:
+        near, path = self.broker, self.directory / "run" / "broker.sock"
+        self.server = BrokerServer(near, {path: Role.FRONT})
+        self.far = BrokerClient(path)
+        self.broker = self.far  # type: ignore[assignment]
+        super()._worker(posture, registry)
+
+    def close(self) -> None:
+        self.far.close()
+        self.server.close()
+        super().close()
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[KbsEndpoint]:
+    world = FarBroker(tmp_path)
+    yield KbsEndpoint(world)
+    world.close()
+
+
+def _entries(world: GatewayWorld, at: int) -> list[str]:
+    return [
+        entry["reason"] if entry["type"] == "broker-refusal" else entry["codes"][0]
+        for entry in world.ledger.entries[at:]
+        if entry["type"] == "broker-refusal" or (entry["type"] == "session" and entry.get("allow") is False)
+    ]
+
+
+UNCARRIED: dict[str, Any] = {
+    "init data with a float": {"init-data": {"format": "toml", "body": 1.5}},
+    "init data with an endless float": {"init-data": {"format": "toml", "body": 1e999}},
+    "init data that is no Unicode": {"init-data": {"format": "toml", "body": _LONE}},
+    "init data with a name that is no Unicode": {"init-data": {"format": "toml", _LONE: ""}},
+    "init data that is deep": {"init-data": _deep(900)},
+    "init data that is too deep for its encoder": {"init-data": _deep(955)},
+    "a key with a float": {"key": 1.5},
+    "a key that is deep": {"key": _deep(900)},
+    "a key with a name that is no Unicode": {"key": {_LONE: 1}},
+}
+
+
+@pytest.mark.parametrize("name", UNCARRIED)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_key_brokers_client_cannot_disturb_the_broker(endpoint: KbsEndpoint, name: str, known: bool) -> None:
+    guest = Guest(endpoint, str(endpoint.ticket()["ticket"]) if known else None)
+    body = guest.evidence(guest.auth())
+    change = dict(UNCARRIED[name])
+    if "key" in change:
+        body["runtime-data"]["tee-pubkey"]["x"] = change.pop("key")
+    body |= change
+    at, counted = len(endpoint.world.ledger.entries), len(endpoint.counted)
+    reply = guest.call("POST", "attest", raw=json.dumps(body).encode())
+    assert (reply.status, reply.json["type"]) == (401, "urn:demesne:error:attest.malformed")
+    told = _entries(endpoint.world, at)
+    assert (told, endpoint.counted[counted:]) == ((["attest.malformed"], []) if known else ([], ["attest.malformed"]))
+    # The same connection serves the next.
+    assert base64.b64decode(guest.auth())

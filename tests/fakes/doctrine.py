@@ -4,6 +4,7 @@
 `open_doctrine()` gives a loaded Doctrine that permits everything, `closed_doctrine()` one that refuses.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,6 +74,12 @@ def appraising(tier: str, **fields: Any) -> dict[str, Any]:
     submod = {"tier": tier, "vector": vector, "reference": reference}
     reasons = [] if tier == "affirming" else refusing("attestation.test")["reasons"]
     return {"tier": tier, "submods": {"cpu0": submod}, "reasons": reasons} | fields
+
+
+def appraisal_schema() -> dict[str, Any]:
+    """JSON Schema of an appraisal's answer (policies/schemas)."""
+    schema: dict[str, Any] = json.loads((POLICIES / "schemas" / "appraisal.schema.json").read_text())
+    return schema
 
 
 def _permit_everything(document: Any) -> Any:

@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -227,7 +227,7 @@ class GatewayWorld:
         self.broker = Broker(BrokerParts(
             policy=ReleasePolicy(tenant=TENANT, zone=ZONE, posture=posture, freshness_ms=FRESHNESS_MS),
             provider_raw=self.provider_raw, provider_view=self.provider_view, secrets=zone_secrets,
-            catalog=self.catalog, verifiers=Verifiers({"sample": SampleVerifier()}),
+            catalog=self.catalog, verifiers=self._verifiers(),
             verify_promise=self._verify_promise, ledger_public_key=self.signer.public_key,
             record=self._record_refusal, clock=self.clock,
         ))  # fmt: skip
@@ -241,6 +241,14 @@ class GatewayWorld:
     def _provider(self, keys: Path) -> Callable[[KeyClass], KeyProvider]:
         """How datasets' epoch keys are reached; those of the zone's secrets stay in files."""
         return lambda key_class: LocalProvider.connect(keys, key_class)
+
+    def _verifiers(self) -> Verifiers:
+        """What the broker admits."""
+        return Verifiers({"sample": SampleVerifier()})
+
+    def _references(self) -> Sequence[Mapping[str, Any]]:
+        """Reference values in force."""
+        return ()
 
     def _signer(self) -> ZoneSigner:
         return ZoneSigner.generate()
@@ -272,7 +280,7 @@ class GatewayWorld:
         self.sessions = Sessions(
             self.guard, self.catalog, self.broker, gateway_id=GATEWAY, token_key=self.hello.token_key,
             freshness_seconds=FRESHNESS_MS // 1000, run_window_ms=WINDOW_MS, posture=posture,
-            forget_keys=self.vault.forget_session, certificates=True,
+            forget_keys=self.vault.forget_session, certificates=True, references=self._references,
         )  # fmt: skip
         self.revocations = Revocations(
             self.guard, self.catalog, self.broker, freshness_seconds=FRESHNESS_MS // 1000,

@@ -62,17 +62,9 @@ doubts contains doubt if {
 
 complete if {
 	input.posture in {"development", "production"}
-	purposeful
+	class != "none"
 	is_array(input.dataset_scope)
 	is_array(attestation.required)
-}
-
-purposeful if class != "none"
-
-# Evidence for nothing at all, over no dataset: a verdict for somebody else, and no session follows.
-purposeful if {
-	input.purpose == ""
-	input.dataset_scope == []
 }
 
 # Not about a part of the machine: about the question.

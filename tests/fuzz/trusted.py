@@ -13,6 +13,7 @@ from tests.fakes.attest_tokens import FakeIssuer
 from tests.fakes.attest_trust import PLATFORMS, dcap_form, instant, jwks
 from vault.attest.claims import Refusal, refuse
 from vault.attest.nvidia.manifest import parse_reference_manifest
+from vault.attest.trust.endorsers import parse_endorsers
 from vault.attest.trust.issuers import parse_issuers
 from vault.attest.trust.platforms import parse_platforms
 from vault.attest.trust.references import parse_references
@@ -22,6 +23,7 @@ from vault.collateral.candidates import Anchors, Candidate, candidate
 from vault.errors import Malformed
 
 Read = Callable[[bytes], Any]
+DID = f"did:x509:0:sha256:{'A' * 43}::eku:1.3.6.1"
 
 
 class Collected:
@@ -71,6 +73,7 @@ def trust_files() -> tuple[tuple[Read, bytes], ...]:
         (parse_platforms, seed("platforms", **PLATFORMS)),
         (parse_references, seed("reference-values", references=[reference])),
         (parse_issuers, seed("issuers", issuers=[entry])),
+        (parse_endorsers, seed("endorsers", endorsers=[{"issuer": DID, "feed": "uvm", "min_svn": 1}])),
         (parse_tpm_keys, seed("tpm-keys", keys=[{"name": "ab" * 32, "pcrs": {"7": ["07" * 32]}}])),
     )
 

@@ -29,6 +29,7 @@ _MOST = {"outblob": 32 * 1024, "auxblob": 64 * 1024}  # the kernel's first limit
 _ATTRIBUTE = 4096
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)  # SNP firmware admits about two requests a second
 _RACES = 3
+_COSE = b"\xd2"
 _LATER = {errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT}
 
 
@@ -52,19 +53,24 @@ class TsmAttester:
     """Reports of the machine's own firmware. `kind` is what evidence is asked for: "snp" or "tdx".
 
     privlevel: the VMPL to ask as (SNP only; None leaves it to the kernel). event_log: the boot's CCEL (TDX), if it is
-    to be sent along. Needs the right to write configfs: root, or a mount that was prepared.
+    to be sent along. endorsement: the platform's signed statement about the measurement (SNP), COSE_Sign1 as bytes or
+    base64. Needs the right to write configfs: root, or a mount that was prepared.
     """
 
     def __init__(
         self, kind: str, *, reports: Path = REPORTS, privlevel: int | None = None, event_log: Path | None = None,
-        calls: FileCalls = os, sleep: Callable[[float], None] = time.sleep,
+        endorsement: Path | None = None, calls: FileCalls = os,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
+        if endorsement is not None and kind != "snp":
+            raise Invalid("evidence.endorsement", "endorsements are of SNP measurements")
         if kind not in KINDS.values():
             raise Invalid("evidence.kind", f"configfs-tsm has no evidence of kind {kind!r}")
         self.kind = kind
         self._reports = reports
         self._privlevel = privlevel
         self._event_log = event_log
+        self._endorsement = endorsement
         self._calls = calls
         self._sleep = sleep
 
@@ -79,7 +85,8 @@ class TsmAttester:
                 remedy="`demesne attest detect` says what there is",
             )  # fmt: skip
         if self.kind == "snp":
-            return {"kind": "snp", "version": 1, "report": _text(report), "certificates": [], "auxblob": _text(table)}
+            made = {"kind": "snp", "version": 1, "report": _text(report), "certificates": [], "auxblob": _text(table)}
+            return made | ({"endorsement": _statement(self._endorsement)} if self._endorsement else {})
         log = self._event_log.read_bytes() if self._event_log is not None else b""
         return {"kind": "tdx", "version": 1, "quote": _text(report), "event_log": _text(log)}
 
@@ -218,6 +225,15 @@ def _failed(error: OSError) -> DemesneError:
     if error.errno == errno.ENXIO:
         return NotConfigured("evidence.tsm", "the report provider went away (ENXIO)")
     return Unavailable("evidence.tsm", f"the kernel made no report ({name})")
+
+
+def _statement(path: Path) -> str:
+    """Platforms write it in base64; a COSE_Sign1 in bytes begins with its tag, which base64 cannot."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotConfigured("evidence.endorsement", f"{path} cannot be read ({error.strerror})") from error
+    return _text(content) if content[:1] == _COSE else content.decode("ascii", "replace").strip()
 
 
 def _text(raw: bytes) -> str:

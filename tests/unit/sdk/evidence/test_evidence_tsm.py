@@ -1,8 +1,11 @@
 """configfs-tsm: what the kernel does to a writer, and evidence that the gateway's verifiers take."""
 
+import base64
 import errno
 import json
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,14 +15,17 @@ import pytest
 from demesne.binding import additional_digest, report_data
 from demesne.errors import Invalid, Malformed, NotConfigured, Unavailable
 from demesne.evidence.tsm import TsmAttester
+from tests.fakes.attest_endorsement import ISSUER, statement
 from tests.fakes.attest_intel import FMSPC, FakeIntel
 from tests.fakes.attest_pki import NOW_MS
 from tests.fakes.attest_snp import FakeAmd
 from tests.fakes.tsm_kernel import ROOT, FakeTsm, Firmware, another_writes
 from vault.attest.binding import ExpectedBinding
 from vault.attest.claims import Claims
+from vault.attest.snp.endorsed import Releases
 from vault.attest.snp.evidence import SnpVerifier
 from vault.attest.snp.policy import SnpPolicy
+from vault.attest.snp.reference import Endorser
 from vault.attest.tdx.evidence import TdxVerifier
 from vault.attest.tdx.verify import TdxPolicy
 from vault.errors import Refused
@@ -186,6 +192,22 @@ def test_blobs_are_bounded(longer: tuple[int, int]) -> None:
 def test_the_other_hardware_is_not_taken_for_the_one_that_was_asked_for() -> None:
     with pytest.raises(NotConfigured, match="tdx_guest"):
         attester(FakeTsm(snp_firmware(), "tdx_guest")).evidence(BOUND)
+
+
+@pytest.mark.parametrize(
+    "spelled", [lambda raw: raw, lambda raw: base64.b64encode(raw) + b"\n"], ids=["bytes", "base64"]
+)
+def test_an_endorsement_is_brought_along(spelled: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "reference-info"
+    path.write_bytes(spelled(statement()))
+    evidence = attester(FakeTsm(snp_firmware()), endorsement=path).evidence(BOUND)
+    trust = replace(AMD.trust, releases=Releases([Endorser(ISSUER, "uvm", 22)]))
+    claims = SnpVerifier(trust, SnpPolicy()).verify(as_sent(evidence), EXPECTED, NOW_MS)
+    assert claims.platform["endorsement_feed"] == "uvm"
+    with pytest.raises(NotConfigured, match="cannot be read"):
+        attester(FakeTsm(snp_firmware()), endorsement=tmp_path / "missing").evidence(BOUND)
+    with pytest.raises(Invalid):
+        attester(FakeTsm(snp_firmware()), "tdx", endorsement=path)
 
 
 def test_report_data_of_another_length_never_reaches_the_kernel() -> None:

@@ -5,15 +5,17 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from tests.fakes.attest_endorsement import ISSUER, statement
 from tests.fakes.attest_pki import NOW, NOW_MS, rsa_key
 from tests.fakes.attest_tokens import MAA, FakeIssuer
 from tests.fakes.attest_trust import FLOOR, instant, jwks
 from vault.attest.snp.product import Product, Tcb
 from vault.attest.trust.document import MAX_FILE, open_document, strict_json
+from vault.attest.trust.endorsers import parse_endorsers, parse_statement
 from vault.attest.trust.issuers import parse_issuers
 from vault.attest.trust.platforms import parse_platforms
 from vault.attest.trust.references import parse_references
@@ -25,7 +27,7 @@ Parse = Callable[[bytes], Any]
 PAGE = Path(__file__).parents[5] / "docs" / "spec" / "trust-material.md"
 PARSERS: dict[str, Parse] = {
     "platforms": parse_platforms, "reference-values": parse_references, "issuers": parse_issuers,
-    "tpm-keys": parse_tpm_keys,
+    "tpm-keys": parse_tpm_keys, "endorsers": parse_endorsers,
 }  # fmt: skip
 
 
@@ -43,7 +45,7 @@ def problem(call: Callable[[], object]) -> str:
 
 def examples() -> list[Any]:
     found = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(found) == 5
+    assert len(found) == 7
     return [pytest.param(text, id=json.loads(text)["schema"]) for text in found[1:]]
 
 
@@ -250,6 +252,42 @@ class TestTpmKeys:
     )
     def test_errors_name_the_field(self, members: dict[str, Any], said: str) -> None:
         assert problem(lambda: parse_tpm_keys(document("tpm-keys", **members))).startswith(said)
+
+
+class TestEndorsers:
+    ENTRY: ClassVar[dict[str, Any]] = {"issuer": ISSUER, "feed": "uvm", "min_svn": 22}
+
+    def test_what_it_says(self) -> None:
+        entries = [self.ENTRY, self.ENTRY | {"feed": "b", "as_of": instant(NOW - timedelta(1)), "note": "why"}]
+        first, second = parse_endorsers(document("endorsers", endorsers=entries))[0]
+        assert (first.issuer, first.feed, first.min_svn, first.as_of_ms) == (ISSUER, "uvm", 22, None)
+        assert (second.feed, second.as_of_ms) == ("b", NOW_MS - 86_400_000)
+
+    @pytest.mark.parametrize(
+        ("entries", "said"),
+        [
+            ([{"feed": "uvm", "min_svn": 22}], "endorsers[0].issuer: missing"),
+            ([{"issuer": ISSUER, "feed": "uvm"}], "endorsers[0].min_svn: missing"),
+            ([ENTRY | {"issuer": "did:web:example"}], "endorsers[0].issuer"),
+            ([ENTRY | {"issuer": ISSUER.partition("::")[0]}], "endorsers[0].issuer"),
+            ([ENTRY | {"feed": ""}], "endorsers[0].feed"),
+            ([ENTRY | {"min_svn": -1}], "endorsers[0].min_svn: a whole number"),
+            ([ENTRY | {"min_svn": True}], "endorsers[0].min_svn: a whole number"),
+            ([ENTRY | {"as_of": "yesterday"}], "endorsers[0].as_of: a time such as"),
+            ([ENTRY | {"as_of": instant(NOW + timedelta(1))}], "endorsers[0].as_of: it is after issued"),
+            ([ENTRY | {"min_svm": 1}], "endorsers[0].min_svm: unknown member"),
+            ([ENTRY, ENTRY | {"min_svn": 0}], "endorsers: an issuer stands there twice with one feed"),
+        ],
+    )
+    def test_errors_name_the_field(self, entries: list[Any], said: str) -> None:
+        assert problem(lambda: parse_endorsers(document("endorsers", endorsers=entries))).startswith(said)
+
+    def test_a_statement_is_read_and_not_believed(self) -> None:
+        found, dated = parse_statement("a.cose", statement(salt=20))
+        assert (found.measurement, dated) == ("11" * 48, None)
+        assert "name it .cose" in problem(lambda: parse_statement("a.bin", statement()))
+        with pytest.raises(Refused):
+            parse_statement("a.cose", b"")
 
 
 @pytest.mark.parametrize("name", ["amd.pem", "intel.crt", "Intel.pem", "nvidia-rim-x.pem", "root.pem"])

@@ -8,7 +8,7 @@ there is no call that takes one back, and clearing the row revives nothing.
 from collections.abc import Callable
 from typing import Any
 
-from gateway.errors import Denied, NotFound
+from gateway.errors import BadRequest, Denied, NotFound
 from gateway.guard import Guard
 from gateway.identity.principal import Principal
 from gateway.record import rfc3339
@@ -17,6 +17,7 @@ from vault.broker.types import KeyBroker
 from vault.catalog.attestation_rows import RevocationRow
 from vault.catalog.catalog import Catalog
 from vault.catalog.rows import PrincipalRow, SessionRow
+from vault.errors import NotFound as RowNotFound
 
 LISTED = 1000
 
@@ -113,8 +114,17 @@ class Revocations:
         ]  # fmt: skip
 
     def _subject(self, name: str) -> PrincipalRow:
-        found = self._catalog.principal_named(name)
-        return found if found is not None else self._catalog.principal(name)
+        """By its id before any name: names are anybody's choice, and a decoy called so would be revoked instead."""
+        try:
+            return self._catalog.principal(name)
+        except RowNotFound:
+            found = self._catalog.principals_named(name)
+        if not found:
+            raise RowNotFound("principal", name)
+        if len(found) > 1:
+            raise BadRequest("InvalidArgument", "value: several principals have this name", rule="revocation.ambiguous",
+                             remedy="name the principal by its id")  # fmt: skip
+        return found[0]
 
 
 def _told(row: RevocationRow) -> dict[str, Any]:

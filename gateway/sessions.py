@@ -89,6 +89,8 @@ class Sessions:
         async with self.attesting.attempt("session", principal, session_id) as attempt:
             if _attested(principal):
                 raise _from_session()
+            if principal.session is not None:  # nonces are the principal's: this one may be of another's asking
+                await self._check_vouched(principal.session.session_id, purpose)
             recipient = recipient_of(key)
             self._check_bindable(bind)
             acting = await self._may_act_for(principal, purpose, request_id)
@@ -129,6 +131,8 @@ class Sessions:
             row = await self._own(principal, session_id)
             if row.revoked_at is not None:
                 raise Denied("AccessDenied", "This session was revoked", rule="session.revoked", remedy="attest anew")
+            if principal.session is not None and not _attested(principal):
+                await self._check_vouched(principal.session.session_id, row.purpose)
             attested = await self.attesting.attest(principal, nonce, kind, evidence, key, session_id, additional)
             tier = await self.attesting.appraise(attempt, attested, list(row.scope))
             moved = {"moved": True} if attested.bound_source != row.bound_source else {}

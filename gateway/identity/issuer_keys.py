@@ -59,7 +59,8 @@ class IssuerKeys:
         now = self._clock()
         if row is None:
             return KnownKeys((), pending=True)
-        usable = row.fetched_at != NEVER and now - row.fetched_at <= MAX_AGE_MS
+        # Fetched in the future by a clock that was wrong, they would count until it comes.
+        usable = row.fetched_at != NEVER and -FETCH_GAP_MS <= now - row.fetched_at <= MAX_AGE_MS
         return KnownKeys(keys if usable else (), pending=not 0 <= now - row.tried_at < FETCH_GAP_MS)
 
     async def want(self, issuer: Issuer) -> None:

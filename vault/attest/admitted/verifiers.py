@@ -121,12 +121,13 @@ def _snp(material: Material, roots: Roots, issuers: tuple[bytes, ...], now_ms: i
 
 
 def _amd(material: Material, roots: Roots, issuers: tuple[bytes, ...], now_ms: int) -> SnpTrust:
-    """A list counts when it has expired, or cannot be read: it then refuses, rather than being forgotten."""
+    """A list counts when it has expired, or cannot be read: it then refuses, rather than being forgotten. A folder that
+    cannot be read, and a file of no product's name, may be about any line, and refuse every one."""
     lists: dict[Product, list[bytes]] = {}
     for loaded in material.amd:
         product = product_of(loaded.name.rpartition("/")[2])
-        if product is not None:
-            lists.setdefault(product, []).append(loaded.value.der if loaded.value else b"")
+        for line in Product if product is None else (product,):
+            lists.setdefault(line, []).append(loaded.value.der if loaded.value else b"")
     return SnpTrust(roots.amd, (*issuers, *amd_certificates()), lists=lists, releases=_releases(material, now_ms))
 
 

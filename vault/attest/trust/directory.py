@@ -143,6 +143,8 @@ class _Folder(Generic[_T]):
         try:
             names = sorted(entry.name for entry in self._path.iterdir() if not entry.name.startswith("."))
         except FileNotFoundError:
+            if self._path.is_symlink():  # a mount that did not come up is not a folder that nobody made
+                return (Loaded(self._name, problem="a link to nothing; mend or remove it"),)
             names = []
         except OSError as error:
             return (Loaded(self._name, problem=error.strerror or str(error)),)

@@ -1,0 +1,69 @@
+"""Trust files that are there and cannot be read: what they might say is not forgotten."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.attest_pki import revocations
+from tests.fakes.attest_trust import Machines, TrustFiles
+from tests.unit.vault.attest.admitted.test_admitted_verifiers import admitted, refusal, verify
+from vault.attest.trust.directory import AMD, MAX_FILES
+
+
+@pytest.fixture(scope="module")
+def machines() -> Machines:
+    return Machines()
+
+
+def _too_many(folder: Path) -> None:
+    for number in range(MAX_FILES):
+        (folder / f"milan-{number}.crl").touch()
+
+
+def _not_a_folder(folder: Path) -> None:
+    (folder / "milan.crl").unlink()
+    folder.rmdir()
+    folder.touch()
+
+
+def _loop(folder: Path) -> None:
+    (folder / "milan.crl").unlink()
+    folder.rmdir()
+    folder.symlink_to(folder.name)
+
+
+def _dangling(folder: Path) -> None:
+    """A mount that did not come up."""
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("nowhere")
+
+
+def _capital(folder: Path) -> None:
+    (folder / "milan.crl").rename(folder / "Milan.crl")
+
+
+def _other_ending(folder: Path) -> None:
+    (folder / "milan.crl").rename(folder / "milan.crl.txt")
+
+
+def _link_to_nothing(folder: Path) -> None:
+    (folder / "milan.crl").unlink()
+    os.symlink("nowhere", folder / "milan.crl")
+
+
+@pytest.mark.parametrize(
+    "spoil", [_too_many, _not_a_folder, _loop, _dangling, _capital, _other_ending, _link_to_nothing]
+)
+def test_lists_of_amds_that_cannot_be_read_are_not_forgotten(
+    spoil: Callable[[Path], None], tmp_path: Path, machines: Machines
+) -> None:
+    """The list in the folder revokes this machine's signer. Whatever becomes of the folder, it stays revoked."""
+    files = TrustFiles(tmp_path)
+    machines.trust(files)
+    path = files.put(f"{AMD}/milan.crl", revocations(machines.amd.root, [machines.amd.middle]))
+    verifiers = admitted(files, machines)
+    assert refusal(lambda: verify(verifiers, "snp", machines.evidence("snp"))) == "revoked"
+    spoil(path.parent)
+    assert refusal(lambda: verify(verifiers, "snp", machines.evidence("snp"))) in {"collateral", "revoked"}

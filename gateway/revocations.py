@@ -65,6 +65,7 @@ class Revocations:
 
     async def sessions(self, principal: Principal, request_id: str, *, everybody: bool) -> list[dict[str, Any]]:
         """Sessions that have not expired, newest first: the caller's own, or for who may revoke, everybody's."""
+        await self._guard.check_own(principal, request_id)
         if principal.session is not None:
             return [await self.session(principal, principal.session.session_id, request_id)]
         if everybody:
@@ -76,6 +77,7 @@ class Revocations:
 
     async def session(self, principal: Principal, session_id: str, request_id: str) -> dict[str, Any]:
         """One session, with what it can be revoked by. Raises NotFound, Denied."""
+        await self._guard.check_own(principal, request_id)
         row = await self._guard.blocking(self._catalog.find_session, session_id)
         if row is None:
             raise _unknown()
@@ -133,4 +135,7 @@ def _told(row: RevocationRow) -> dict[str, Any]:
 
 def _unknown(decision_id: str | None = None) -> NotFound:
     """One answer for absent, and for present but not the caller's to know of."""
-    return NotFound("NoSuchSession", "No session of that id is yours", rule="session.unknown", decision_id=decision_id)
+    return NotFound(
+        "NoSuchSession", "No session of that id is yours", rule="session.unknown", decision_id=decision_id,
+        remedy="see `session list`",
+    )  # fmt: skip

@@ -59,6 +59,7 @@ class TpmKeys:
         """The enrolled key, when this is what its TPM says. The challenge fixed who may answer."""
         if _attested(principal):
             raise _from_session()
+        await self._guard.check_own(principal)
         answer = _secret(secret)
         await self._record(principal, None, event="answered", key=None, enrolment=_enrolment_hash(enrolment_id))
         state = await self._guard.blocking(self._office.tpm_finish, enrolment_id, principal.principal_id, answer)
@@ -66,6 +67,7 @@ class TpmKeys:
 
     async def list(self, principal: Principal, request_id: str) -> list[dict[str, Any]]:
         """All keys for who administers the zone; one's own for others."""
+        await self._guard.check_own(principal, request_id)
         try:
             await self._guard.admit(principal, "administer", request_id=request_id, interface="api")
         except Denied:
@@ -109,7 +111,7 @@ class TpmKeys:
         admission = await self._guard.admit(principal, "administer", request_id=request_id, interface="api")
         if await self._guard.blocking(self._catalog.tpm_key, key_name) is None:
             raise NotFound("NoSuchTpmKey", "No attestation key of that name is enrolled here", rule="tpm.key",
-                           decision_id=admission.decision_id)  # fmt: skip
+                           decision_id=admission.decision_id, remedy="see `attest keys`")  # fmt: skip
         recorder = self._guard.recorder
         entry = recorder.event(
             "tpm-key", self._guard.clock(), event=event, key=key_name, policy_sha256=policy, reason=reason,

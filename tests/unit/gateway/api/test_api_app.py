@@ -58,7 +58,8 @@ class Api:
         world = self.world
         self.app = create_api(ApiParts(
             guard=world.guard, registry=world.registry, sessions=world.sessions, revocations=world.revocations,
-            records=records, directory=world.zones, readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
+            records=records, directory=world.zones,
+            readiness=readiness(world.facts, world.doctrine, lambda: self.workers),
             metrics=world.metrics.render, keys=KeyOrders(world.guard, world.catalog, world.broker, tenant="main"),
             statements=Statements(world.guard, world.catalog),
             tpm_keys=TpmKeys(world.guard, world.catalog, world.broker, token_key=world.hello.token_key),
@@ -274,7 +275,10 @@ def test_challenges_over_the_api(api: Api) -> None:
     assert (made.status, made.json["scope"], len(made.json["nonce"])) == (201, ["claims"], 64)
     problem(api.ask("POST", "/v1/challenges", asked, who=api.world.analyst), 403, "AccessDenied")
     problem(api.ask("POST", "/v1/challenges", {**asked, "scope": []}, who=api.world.trainer), 400, "InvalidArgument")
-    problem(api.ask("DELETE", f"/v1/sessions/{'f' * 32}", who=api.world.trainer), 404, "NoSuchSession")
+    none = problem(api.ask("DELETE", f"/v1/sessions/{'f' * 32}", who=api.world.trainer), 404, "NoSuchSession")
+    shown = problem(api.ask("GET", f"/v1/sessions/{'f' * 32}", who=api.world.trainer), 404, "NoSuchSession")
+    assert none["remedy"]
+    assert "session list" in shown["remedy"]
 
 
 def test_zones_and_doctrine(api: Api) -> None:

@@ -183,7 +183,8 @@ def test_a_secret_of_another_form_uses_no_challenge_up(api: TpmApi, secret: str)
 
 def test_an_unknown_key_is_not_found(api: TpmApi) -> None:
     body = {"pcrs": POLICY, "reason": "r"}
-    problem(api.ask("PUT", f"/v1/tpm/keys/{'0' * 64}/policy", body), 404, "NoSuchTpmKey")
+    none = problem(api.ask("PUT", f"/v1/tpm/keys/{'0' * 64}/policy", body), 404, "NoSuchTpmKey")
+    assert "attest keys" in none["remedy"]
     problem(api.ask("DELETE", f"/v1/tpm/keys/{'0' * 64}?reason=r"), 404, "NoSuchTpmKey")
 
 

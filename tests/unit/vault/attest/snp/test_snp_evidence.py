@@ -133,3 +133,8 @@ def test_a_table_that_lies_is_malformed(blob: bytes) -> None:
 def test_a_capture_of_something_else_is_refused(capture: dict[str, Any]) -> None:
     with pytest.raises(Refused, match=r"attest\.(malformed|unknown-kind)"):
         parse_tsm(capture)
+
+
+def test_a_capture_without_a_report_is_malformed() -> None:
+    with pytest.raises(Refused, match=r"attest\.malformed"):
+        parse_tsm({"provider": "sev_guest", "auxblob": ""})

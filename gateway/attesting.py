@@ -57,9 +57,11 @@ class Attesting:
     async def attempt(self, what: str, principal: Principal, session: str | None = None) -> AsyncIterator[Attempt]:
         """`what` is the type of the record: session or reattest. Raises Unavailable for a caller who was refused too
         often; every other refusal inside is on record, once, before it goes on."""
-        self._guard.check_refusals(principal)
-        made = Attempt(session)
+        made, elsewhere = Attempt(session), False
         try:
+            # Counted apart: who copied a session's credentials must not use up the refusals of the machine.
+            elsewhere = await self._guard.is_elsewhere(principal)
+            self._guard.check_refusals(principal, elsewhere=elsewhere)
             yield made
         except GatewayError as refusal:
             if refusal.rule not in _NOT_REFUSED and not refusal.on_record:
@@ -70,7 +72,7 @@ class Attesting:
                 )
             # A decision was counted as it was made.
             if refusal.rule not in _NOT_REFUSED and refusal.decision_id is None:
-                self._guard.count_refusal(principal)
+                self._guard.count_refusal(principal, elsewhere=elsewhere)
             raise
 
     async def refused_form(self, what: str, principal: Principal, session: str | None, error: GatewayError) -> None:

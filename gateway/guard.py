@@ -21,7 +21,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import structlog
 
-from gateway.binding import refused_elsewhere
+from gateway.binding import elsewhere, refused_elsewhere
 from gateway.decide.decision import Allow, Decision, Deny, deny
 from gateway.decide.doctrine import Doctrine
 from gateway.decide.document import Action, encode
@@ -108,8 +108,10 @@ class Guard:
         require_view: Literal["raw"] | None = None,
         run_labels: bool = False,
         absent_dataset: Literal["missing", "expected"] = "missing",
+        anywhere: bool = False,
     ) -> Admission:
-        """Steps 3 to 5. Raises Denied, NotFound or Unavailable after the refusal is on record."""
+        """Steps 3 to 5. Raises Denied, NotFound or Unavailable after the refusal is on record. `anywhere`: a session
+        may ask for this from where its credentials do not count."""
         if self._refusals is not None:
             self._refusals.check(principal)
         try:
@@ -126,7 +128,7 @@ class Guard:
             principal, facts, action=action, interface=interface, request_id=request_id, now=rfc3339(now),
             dataset=dataset, key=key, require_view=require_view,
         )  # fmt: skip
-        decision = _floor(await self.doctrine.decide(document), principal, facts, action)
+        decision = _floor(await self.doctrine.decide(document), principal, facts, action, anywhere=anywhere)
         encoded = encode(document)
         subject = Subject(
             action=action, interface=interface, dataset_id=facts.dataset.dataset_id if facts.dataset else None,
@@ -155,15 +157,34 @@ class Guard:
         if self._refusals is not None:
             self._refusals.check(principal, elsewhere=True)
 
-    def check_refusals(self, principal: Principal) -> None:
-        """Raises Unavailable for a caller who was refused too often in the last minute: refusals fill the ledger."""
-        if self._refusals is not None:
-            self._refusals.check(principal)
+    async def check_own(self, principal: Principal, request_id: str = "", *, anywhere: bool = False) -> None:
+        """Before what a session may do about itself, or an identity about its principal's, without a decision. Denied
+        and on record where its credentials do not count, and for an identity session that was revoked: who copied
+        them must not end the machine's work."""
+        session = principal.session
+        if session is None:
+            return
+        row = await self.blocking(self.facts.session, session.session_id)
+        revoked = session.kind == "identity" and (row is None or row.revoked_at is not None)
+        if revoked or (elsewhere(principal, row) and not anywhere):
+            await self.admit(principal, "session", request_id=request_id, interface="api")
 
-    def count_refusal(self, principal: Principal) -> None:
+    async def is_elsewhere(self, principal: Principal) -> bool:
+        """Whether these are a session's credentials where they do not count."""
+        if principal.session is None:
+            return False
+        return bool(elsewhere(principal, await self.blocking(self.facts.session, principal.session.session_id)))
+
+    def check_refusals(self, principal: Principal, *, elsewhere: bool = False) -> None:
+        """Raises Unavailable for a caller who was refused too often in the last minute: refusals fill the ledger.
+        `elsewhere`: as `RefusalLimit` counts apart."""
+        if self._refusals is not None:
+            self._refusals.check(principal, elsewhere=elsewhere)
+
+    def count_refusal(self, principal: Principal, *, elsewhere: bool = False) -> None:
         """Of one that was recorded elsewhere than in `admit`."""
         if self._refusals is not None:
-            self._refusals.refused(principal)
+            self._refusals.refused(principal, elsewhere=elsewhere)
 
     async def append(self, entry: dict[str, Any], sealed: bytes = b"") -> Promise:
         """Step 5. Raises Unavailable: without a durable record nothing is answered."""
@@ -243,17 +264,19 @@ class Guard:
         )
 
 
-def _floor(decision: Decision, principal: Principal, facts: Facts, action: Action) -> Decision:
+def _floor(decision: Decision, principal: Principal, facts: Facts, action: Action, *, anywhere: bool) -> Decision:
     """Rules below the doctrine, which none of its tables can lift."""
     # All that a session does but asking to attest again, which is how a machine that moved says where it is now.
-    if facts.elsewhere and action != "session":
+    if facts.elsewhere and not anywhere:
         return refused_elsewhere(decision, facts.elsewhere)
     session = principal.session
-    if session is not None and session.kind == "identity" and (facts.session is None or facts.session.revoked_at):
-        # Nothing of it lapses as an attestation does: without this it would go on to its end.
+    ended = facts.session is None or facts.session.revoked_at is not None
+    # Nothing of an identity lapses as an attestation does: without this it would go on to its end. `session` is what
+    # the doctrine lets an attested one do that lapsed; one that was revoked comes back by nothing.
+    if session is not None and ended and (session.kind == "identity" or action == "session"):
         return deny(
             decision.decision_id, decision.revision, "session.revoked", "This session was revoked",
-            "assume the role again, with a token of an identity that is not revoked",
+            "attest anew, or assume the role again with a token of an identity that is not revoked",
         )  # fmt: skip
     # A presigned link is a bearer of everything it opens, and travels in logs, mails and referrers.
     if isinstance(decision, Allow) and decision.view == "raw" and principal.authenticator == "presigned":

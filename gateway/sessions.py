@@ -70,7 +70,8 @@ class Sessions:
         session_id = principal.session.session_id if principal.session else None
         async with self.attesting.attempt("session", principal, session_id):
             await self._only_to_renew(principal, purpose, names)
-            await self._may_act_for(principal, purpose, request_id)
+            # From anywhere: the evidence shows whether it is the machine, which may have moved.
+            await self._may_act_for(principal, purpose, request_id, anywhere=True)
             made = await self.attesting.brokered(
                 self._broker.challenge, principal.principal_id, purpose, names, self._gateway_id
             )
@@ -128,6 +129,7 @@ class Sessions:
         """Prove the same key again; freshness starts anew, at the address this comes from. May not weaken platform or
         measurement."""
         async with self.attesting.attempt("reattest", principal, session_id) as attempt:
+            await self._guard.check_own(principal, anywhere=True)
             row = await self._own(principal, session_id)
             if row.revoked_at is not None:
                 raise Denied("AccessDenied", "This session was revoked", rule="session.revoked", remedy="attest anew")
@@ -147,6 +149,7 @@ class Sessions:
 
     async def revoke(self, principal: Principal, session_id: str, request_id: str = "") -> None:
         """End a session: its owner may, and who may revoke. Open streams end within seconds."""
+        await self._guard.check_own(principal, request_id)
         row = await self._guard.blocking(self._catalog.find_session, session_id)
         if row is None or not _owns(principal, row):
             if row is None or principal.session is not None:
@@ -166,9 +169,11 @@ class Sessions:
         except Denied as refusal:
             raise _no_such_session(refusal.decision_id) from refusal
 
-    async def _may_act_for(self, principal: Principal, purpose: str, request_id: str) -> Principal:
+    async def _may_act_for(
+        self, principal: Principal, purpose: str, request_id: str, *, anywhere: bool = False
+    ) -> Principal:
         acting = replace(principal, purpose=purpose)
-        await self._guard.admit(acting, "session", request_id=request_id, interface="api")
+        await self._guard.admit(acting, "session", request_id=request_id, interface="api", anywhere=anywhere)
         return acting
 
     async def _row(self, acting: Principal, attested: Attested, tier: str, run: str | None) -> SessionRow:

@@ -26,11 +26,13 @@ pytestmark = [
 REAL = {"debug": False, "hardware": True, "synthetic_only": False, "measurement": "11"}
 SNP = {"bound": True, "product": "Genoa", "chip_id": "aa", "vmpl": 0, "reported_tcb": "1", "host_data": "22"}
 TDX = {"bound": True, "tcb_status": "UpToDate", "advisories": [], "ppid": "aa", "td_attributes": "10", "rtmr1": "22"}
+RELEASED = {"endorsement_issuer": "did:a", "endorsement_feed": "uvm", "endorsement_svn": 22}
 CLOUD = {"pcr4": "22", "console": False, "secure_boot": True}
 GPU = {"bound": True, "model": "GH100", "driver": "550", "vbios": "96", "golden_blocks": 31, "golden_complete": True,
        "manifests": ["a", "b"], "revocation_checked": 3}  # fmt: skip
 KINDS: dict[str, dict[str, Any]] = {
     "snp": REAL | {"kind": "snp", "tee": "sev-snp", "platform": SNP},
+    "released": REAL | {"kind": "snp", "tee": "sev-snp", "measurement": "12", "platform": SNP | RELEASED},
     "tdx": REAL | {"kind": "tdx", "tee": "tdx", "platform": TDX},
     "nitro": REAL | {"kind": "nitro", "tee": "nitro", "platform": {"bound": True, "module_id": "i-1"}},
     "azure snp": REAL | {"kind": "azure-vtpm", "tee": "sev-snp", "platform": SNP | CLOUD},
@@ -61,6 +63,10 @@ REFERENCE = [
     for kind in ("snp", "tdx", "nitro", "azure-vtpm", "maa", "confidential-space", "trust-authority", "ear", "tpm",
                  "nvgpu", "nras", "sample")
 ]  # fmt: skip
+MATCHES["released"] = {
+    "platform.endorsement_issuer": ["did:a"], "platform.endorsement_feed": ["uvm"], "platform.host_data": ["22"],
+}  # fmt: skip
+REFERENCE.append({"name": "released", "kind": "snp", "match": MATCHES["released"]})
 VALUES: list[Any] = [True, "other", []]
 REFERENCES: list[Any] = [
     None, "all", {}, [], [None], ["snp"], [{}], [{"name": "x"}], [{"kind": "snp"}], [{"name": "", "kind": "snp"}],

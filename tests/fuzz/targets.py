@@ -42,7 +42,7 @@ from vault.attest.offline.kinds import KINDS, verify_files
 from vault.attest.snp.evidence import certificate_table, parse_tsm
 from vault.attest.snp.evidence import parse_evidence as parse_snp
 from vault.attest.snp.policy import SnpPolicy
-from vault.attest.snp.reference import stated_measurement
+from vault.attest.snp.reference import stated
 from vault.attest.snp.verify import verify_snp
 from vault.attest.tdx.eventlog import replay
 from vault.attest.tdx.verify import TdxPolicy, verify_tdx
@@ -300,7 +300,7 @@ def _readers(m: _Makers, report: bytes, quote: bytes) -> dict[str, Target]:
         "table": _reader(certificate_table, bytes(24), b"\1" * 64),
         "tsm": _reader(lambda raw: parse_tsm(json_object(raw, "capture")), capture),
         "log": _reader(replay, bytes(64)),
-        "statement": _reader(stated_measurement, statement()),
+        "statement": _reader(stated, statement()),
         "devices": _reader(parse_list, _text([{"arch": "HOPPER", "evidence": "", "certificate": ""}])),
         "ocsp": _reader(load_answer, b"0\x03\x0a\x01\x00"),
         "trustee": _reader(lambda raw: parse_trustee(json_object(raw, "evidence")), trustee),

@@ -3,6 +3,7 @@
 Intel     the DCAP tools' document, `pck_crl_issuer_chain` included
 AMD       a product line's revocation list, DER
 NVIDIA    a reference manifest (XML, named by its identifier), a list or OCSP answer (DER), a device's chain (PEM)
+Endorsers statements about SNP launch measurements (COSE_Sign1)
 """
 
 import hashlib
@@ -28,16 +29,17 @@ from vault.attest.documents import json_object
 from vault.attest.nvidia.manifest import parse_reference_manifest
 from vault.attest.ocsp import check_good, is_about, load_answer
 from vault.attest.snp.product import Product
+from vault.attest.snp.reference import Endorser, endorsed_measurement, stated
 from vault.attest.tdx.collateral import Collateral, collateral_of_no_quote, instant, octets, parse_collateral, whole
 from vault.attest.trust.collateral import parse_amd, parse_answer, parse_intel, parse_list
-from vault.attest.trust.directory import AMD, INTEL, NVIDIA
+from vault.attest.trust.directory import AMD, ENDORSEMENTS, INTEL, NVIDIA
 from vault.attest.trust.document import Dated, milliseconds
 from vault.attest.trust.manifests import parse_manifest
 from vault.attest.trust.roots import Roots
 from vault.errors import Refused, VaultError
 
 CHAINS = "collateral/chains"
-_DER = b"\x30"
+_DER, _COSE = b"\x30", b"\xd2"
 
 Ages = Mapping[str, int]
 """Numbers of a file that only grow with its maker's releases, by what they are called."""
@@ -51,6 +53,7 @@ class Anchors:
     issuers: Sequence[bytes] = ()
     paths: Sequence[Sequence[x509.Certificate]] = ()
     """Verified paths of NVIDIA's, whose certificates lists and answers may be about."""
+    endorsers: Sequence[Endorser] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Candidate:
     name: str
     content: bytes
     what: str
-    dated: Dated
+    dated: Dated | None
     ages: Ages
 
 
@@ -76,7 +79,9 @@ def candidate(name: str, content: bytes, anchors: Anchors, now: datetime) -> Can
     if head == _DER:
         take = _answer_candidate if _is_answer(content) else _list_candidate
         return take(content, anchors, now)
-    raise refuse(Refusal.COLLATERAL, "no collateral that is known: JSON, XML, PEM or DER expected")
+    if head == _COSE:
+        return statement_candidate(content, anchors.endorsers, now)
+    raise refuse(Refusal.COLLATERAL, "no collateral that is known: JSON, XML, PEM, DER or COSE expected")
 
 
 def intel_candidate(content: bytes, roots: Roots, now: datetime) -> Candidate:
@@ -193,6 +198,14 @@ def _said(content: bytes, issuer: x509.Certificate, now: datetime) -> str:
     return "good"
 
 
+def statement_candidate(content: bytes, endorsers: Sequence[Endorser], now: datetime) -> Candidate:
+    """A release of an admitted endorser. One file for each issuer, feed and measurement."""
+    found = endorsed_measurement(content, endorsers, milliseconds(now))
+    about = f"{found.issuer}\n{found.feed}\n{found.measurement.hex()}".encode()
+    name = f"{ENDORSEMENTS}/{hashlib.sha256(about).hexdigest()[:32]}.cose"
+    return Candidate(name, content, f"SNP firmware, {found.feed} {found.svn}", None, {"security version": found.svn})
+
+
 def ages_of(name: str, content: bytes) -> Ages:
     """Those of a file that lies in place, as far as they can be read: what cannot is no reason to keep it."""
     try:
@@ -200,6 +213,8 @@ def ages_of(name: str, content: bytes) -> Ages:
             return _intel_ages(parse_collateral(json_object(content, "collateral", Refusal.COLLATERAL)))
         if name.endswith(".crl"):
             return _list_ages(content)
+        if name.startswith(ENDORSEMENTS):
+            return {"security version": stated(content)[1]}
         if name.endswith(".ocsp"):
             return {"update": parse_answer(content)[1].issued_ms}
         return _manifest_ages(content) if name.endswith(".xml") else {}

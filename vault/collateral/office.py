@@ -8,6 +8,7 @@ from vault.attest.fields import at_time
 from vault.attest.snp.amd import amd_certificates
 from vault.attest.trust.collateral import Answer, IntelCollateral, RevocationList
 from vault.attest.trust.directory import INTEL, NVIDIA, Material, TrustDirectory
+from vault.attest.trust.endorsers import Statement
 from vault.attest.trust.manifests import Manifest
 from vault.attest.trust.roots import Roots, roots_of
 from vault.attest.trust.watched import Loaded, State, read_bounded
@@ -69,7 +70,8 @@ class Office:
         """Pinned roots, those of development if they count, and paths that files in place show."""
         files = [loaded.value for loaded in self.material(now_ms).development if loaded.value is not None]
         issuers = (*amd_certificates(), *(der for file in files for der in file.issuers))
-        anchors = Anchors(_together(self._pinned, roots_of(files)), issuers)
+        endorsers = self.material(now_ms).endorsers.valid(now_ms) or ()
+        anchors = Anchors(_together(self._pinned, roots_of(files)), issuers, endorsers=endorsers)
         return with_paths(anchors, self._shown(), at_time(now_ms))
 
     def check(self, name: str, content: bytes, now_ms: int) -> Candidate:
@@ -96,7 +98,7 @@ class Office:
     def _standing(self, loaded: Loaded[object], anchors: Anchors, now_ms: int) -> Standing:
         what, verified, problem = "", None, loaded.said(now_ms)
         state = loaded.state(now_ms)
-        if isinstance(loaded.value, IntelCollateral | RevocationList | Answer | Manifest):
+        if isinstance(loaded.value, IntelCollateral | RevocationList | Answer | Manifest | Statement):
             what, verified, why = self._verified(loaded.name, anchors, now_ms)
             problem = problem or why
         dated = loaded.dated
@@ -126,7 +128,8 @@ class Office:
 
 def told(source: str, placed: Placed) -> Outcome:
     found = placed.candidate
-    return Outcome(source, placed.outcome, found.name, found.what, found.dated.expires_ms)
+    expires_ms = found.dated.expires_ms if found.dated else None
+    return Outcome(source, placed.outcome, found.name, found.what, expires_ms)
 
 
 def failed(source: str, error: Exception) -> Outcome:

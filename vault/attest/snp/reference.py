@@ -80,9 +80,10 @@ def endorsed_measurement(raw: bytes, endorsers: Sequence[Endorser], at_ms: int) 
     return EndorsedMeasurement(measurement, svn, endorser.issuer, endorser.feed)
 
 
-def stated_measurement(raw: bytes) -> bytes:
-    """What a statement is about, nothing of it verified. `Refused`: `endorsement`, `malformed`."""
-    return _statement(_parse(raw)[0].payload)[0]
+def stated(raw: bytes) -> tuple[bytes, int]:
+    """Measurement and security version that a statement is about, nothing of it verified. `Refused`: `endorsement`,
+    `malformed`."""
+    return _statement(_parse(raw)[0].payload)
 
 
 def _parse(raw: bytes) -> tuple[Sign1, dict[Any, Any]]:

@@ -9,7 +9,7 @@ needed. Statements come with evidence, or lie in `collateral/endorsements/*.cose
 
 from dataclasses import dataclass
 
-from vault.attest.snp.reference import ISSUER, Endorser, stated_measurement
+from vault.attest.snp.reference import ISSUER, Endorser, stated
 from vault.attest.trust.document import Dated, Section, milliseconds, moment, open_document, wrong
 
 SCHEMA = "demesne.trust.endorsers/1"
@@ -39,7 +39,7 @@ def parse_statement(name: str, raw: bytes) -> tuple[Statement, None]:
     """`name`: the file's. Raises Malformed or Refused. A statement has no dates of its own."""
     if not name.endswith(".cose"):
         raise wrong("", "name it .cose, or remove it")
-    return Statement(raw, stated_measurement(raw).hex()), None
+    return Statement(raw, stated(raw)[0].hex()), None
 
 
 def _endorser(section: Section, dated: Dated) -> Endorser:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.x509 import ocsp
 
+from tests.fakes.attest_endorsement import ISSUER, statement
 from tests.fakes.attest_intel import FMSPC, FakeIntel, when
 from tests.fakes.attest_manifest import DRIVER, FakeManifests
 from tests.fakes.attest_nvidia import FakeNvidia, ocsp_answer
@@ -281,3 +282,36 @@ def test_production_takes_in_nothing_of_development(desk: Desk) -> None:
                           (f"{DRIVER}.xml", desk.manifests.driver())):  # fmt: skip
         assert office.take_in(name, content, NOW_MS).outcome == "failed"
     assert desk.there() == {}
+
+
+class TestStatements:
+    def admit(self, desk: Desk, min_svn: int = 22) -> None:
+        desk.files.write("endorsers", endorsers=[{"issuer": ISSUER, "feed": "uvm", "min_svn": min_svn}])
+
+    def test_one_of_an_admitted_endorser_is_taken_in_and_verified(self, desk: Desk) -> None:
+        self.admit(desk)
+        outcome = desk.take("uvm.cose", statement())
+        assert (outcome.outcome, outcome.expires_ms) == ("new", None)
+        assert outcome.name.startswith("collateral/endorsements/")
+        assert list(desk.there()) == [outcome.name]
+        (standing,) = [one for one in desk.office.standings(NOW_MS) if one.name == outcome.name]
+        assert (standing.verified, standing.good) == (True, True)
+        self.admit(desk, 23)
+        (standing,) = [one for one in desk.office.standings(NOW_MS) if one.name == outcome.name]
+        assert (standing.verified, standing.good) == (False, False)
+
+    def test_of_nobody_admitted_or_not_signed_changes_nothing(self, desk: Desk) -> None:
+        assert desk.take("uvm.cose", statement()).outcome == "failed"
+        self.admit(desk)
+        for bad in (statement(salt=20), statement(header={"feed": "b"}), statement({"x-ms-sevsnpvm-guestsvn": "21"})):
+            assert desk.take("uvm.cose", bad).outcome == "failed"
+        assert desk.there() == {}
+
+    def test_never_an_older_one(self, desk: Desk) -> None:
+        self.admit(desk)
+        newer = statement({"x-ms-sevsnpvm-guestsvn": "30"})
+        assert desk.take("a", newer).outcome == "new"
+        older = desk.take("b", statement())
+        assert (older.outcome, "security version 22 is older than 30" in older.detail) == ("failed", True)
+        assert list(desk.there().values()) == [newer]
+        assert desk.take("c", statement({"x-ms-sevsnpvm-launchmeasurement": "12" * 48})).outcome == "new"

@@ -14,7 +14,6 @@ import os
 import random
 import secrets
 import shutil
-import stat
 import tempfile
 import threading
 import time
@@ -76,7 +75,9 @@ class Agent:
         """Listen, write the token file, begin re-attesting. Raises Unavailable when the address is taken."""
         server = Loopback(self._answer, self._place.host, self._place.port)
         self._directory = Path(tempfile.mkdtemp(prefix="demesne-session-"))  # 0700 by mkdtemp
-        self._token = _token_in(self.token_file) or secrets.token_urlsafe(32)
+        # Never the one that an earlier run left: while no agent listened, any user of the machine could take the port,
+        # and clients sent it there. They read the file again each time.
+        self._token = secrets.token_urlsafe(32)
         write_private(self.token_file, self._token.encode("ascii"))
         self._server = server
         server.start()
@@ -170,17 +171,6 @@ class Agent:
         self._thread = None
         if self._server is not None:
             self._server.abandon()
-
-
-def _token_in(path: Path) -> str:
-    """The token an earlier run of this agent left, so that its clients go on; "" when it is not ours alone."""
-    try:
-        facts = path.lstat()
-        text = path.read_text(encoding="ascii") if stat.S_ISREG(facts.st_mode) else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
-    private = facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
-    return text if private and len(text) >= 32 and text.isprintable() and " " not in text else ""
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -106,8 +106,13 @@ def test_a_killed_sidecar_that_comes_back_serves_the_same_clients(gateway: FakeG
         first.credentials()
     with Sidecar(gateway, tmp_path, listen=f"127.0.0.1:{port}") as second:
         second.ready()
-        assert second.token.read_text() == token
         assert first.credentials().access_key_id
+        # Whoever took the port while it was nobody's was sent the old token.
+        assert second.token.read_text() != token
+        kept = tmp_path / "kept"
+        kept.write_text(token)
+        with pytest.raises(Refused, match="token file"):
+            fetch(second.uri.read_text(), kept)
 
 
 def test_a_token_file_that_others_could_read_is_not_taken_over(gateway: FakeGateway, tmp_path: Path) -> None:

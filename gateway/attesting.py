@@ -95,7 +95,7 @@ class Attesting:
     ) -> Attested:  # fmt: skip
         """Verified and sealed, or Denied "AttestationRefused" with the broker's rule. The credentials are bound to
         the address this came from, or to the attested key."""
-        for document in (evidence, *additional):
+        for document in (evidence, *additional, key):
             check_document(document)
         try:
             attested: Attested = await self.brokered(

@@ -13,6 +13,8 @@ import pytest
 
 from tests.fakes.gateway_world import GatewayWorld
 from tests.fakes.kbs_client import Guest, KbsEndpoint
+from tests.unit.gateway.api import test_api_app
+from tests.unit.gateway.api.test_attempts_on_record import Caller
 from vault.broker.client import BrokerClient
 from vault.broker.methods import Role
 from vault.broker.server import BrokerServer
@@ -87,3 +89,45 @@ def test_a_key_brokers_client_cannot_disturb_the_broker(endpoint: KbsEndpoint, n
     assert (told, endpoint.counted[counted:]) == ((["attest.malformed"], []) if known else ([], ["attest.malformed"]))
     # The same connection serves the next.
     assert base64.b64decode(guest.auth())
+
+
+@pytest.fixture
+def caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Caller]:
+    monkeypatch.setattr(test_api_app, "GatewayWorld", FarBroker)
+    made = Caller(tmp_path)
+    yield made
+    made.world.close()
+
+
+def _sample(**changes: Any) -> dict[str, Any]:
+    return {"evidence": {"kind": "sample", **changes}}
+
+
+SESSIONS: dict[str, Any] = {
+    "evidence with a name that is no Unicode": _sample(more={_LONE: 1}),
+    "evidence with text that is no Unicode": _sample(more=[_LONE]),
+    "evidence at the edge of its depth": _sample(more=_deep(29)),
+    "evidence that is too deep": _sample(more=_deep(32)),
+    "evidence with an endless float": _sample(more=1e999),
+    "a key with a float beside it": {"key": {"use": 1.5}},
+    "a key with a huge number beside it": {"key": {"alg": 1 << 60}},
+    "a key with a tree beside it": {"key": {"key_ops": _deep(40)}},
+    "a key with a name beside it that is no Unicode": {"key": {"key_ops": [{_LONE: 1}]}},
+    "a device with a name that is no Unicode": {
+        "additional": [{"kind": "nvgpu", "evidence": {"kind": "nvgpu", "a": {_LONE: 1}}}]
+    },
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_caller_cannot_disturb_the_broker_either(caller: Caller, name: str) -> None:
+    proof = caller.proof()
+    for field, value in SESSIONS[name].items():
+        proof[field] = {**proof[field], **value} if isinstance(value, dict) else value
+    at, sessions = len(caller.world.ledger.entries), len(caller.world.rows("select 1 from session"))
+    reply = caller.open(**proof)
+    assert reply.status in {400, 403}, reply.json
+    assert len(caller.refusals(at)) == 1
+    assert caller.refusals(at)[0].get("reason") not in {"broker.message", "broker.internal"}
+    assert len(caller.world.rows("select 1 from session")) == sessions
+    assert caller.open().status == 201

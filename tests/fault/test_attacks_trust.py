@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.attest_pki import revocations
-from tests.fakes.attest_trust import Machines, TrustFiles
+from tests.fakes.attest_pki import NOW, revocations
+from tests.fakes.attest_tpm import VALUES
+from tests.fakes.attest_trust import PLATFORMS, Machines, TrustFiles
 from tests.unit.vault.attest.admitted.test_admitted_verifiers import admitted, refusal, verify
 from vault.attest.trust.directory import AMD, MAX_FILES
 
@@ -67,3 +69,33 @@ def test_lists_of_amds_that_cannot_be_read_are_not_forgotten(
     assert refusal(lambda: verify(verifiers, "snp", machines.evidence("snp"))) == "revoked"
     spoil(path.parent)
     assert refusal(lambda: verify(verifiers, "snp", machines.evidence("snp"))) in {"collateral", "revoked"}
+
+
+HELD_BY = {
+    "snp": "platforms", "tdx": "platforms", "nitro": "platforms", "azure-vtpm": "platforms", "tpm": "tpm-keys",
+    "maa": "issuers", "confidential-space": "issuers", "nras": "issuers", "trust-authority": "issuers",
+    "ear": "issuers",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HELD_BY)
+@pytest.mark.parametrize("state", ["expired", "of the future", "writable by everybody", "half written"])
+def test_each_kind_ends_with_the_file_that_admits_it(kind: str, state: str, tmp_path: Path, machines: Machines) -> None:
+    files = TrustFiles(tmp_path)
+    machines.trust(files)
+    assert verify(admitted(files, machines), kind, machines.evidence(kind))
+    name = HELD_BY[kind]
+    members = {
+        "platforms": PLATFORMS, "issuers": {"issuers": machines.issuers()},
+        "tpm-keys": {"keys": [{"name": machines.tpm.name, "pcrs": {"7": [VALUES[7].hex()]}}]},
+    }[name]  # fmt: skip
+    if state == "expired":
+        files.write(name, issued=NOW - timedelta(9), expires=NOW, **members)
+    elif state == "of the future":
+        files.write(name, issued=NOW + timedelta(1), expires=NOW + timedelta(9), **members)
+    elif state == "writable by everybody":
+        files.write(name, **members).chmod(0o666)
+    else:
+        path = files.write(name, **members)
+        files.put(path.name, path.read_bytes()[:-2])
+    assert refusal(lambda: verify(admitted(files, machines), kind, machines.evidence(kind))) == "no-trust"

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.fakes.attest_nitro import PCRS, REMOVED, FakeNitro
-from tests.fakes.attest_pki import NOW, NOW_MS, Shape, ec_key, issue
+from tests.fakes.attest_pki import NOW, NOW_MS, Shape, ec_key, issue, rsa_key
 from vault.attest.binding import ExpectedBinding
 from vault.attest.claims import Claims, Refusal
 from vault.attest.nitro.verify import ROOTS, NitroPolicy, NitroVerifier, verify_nitro
@@ -71,6 +71,7 @@ def test_a_genuine_document_gives_claims(nitro: FakeNitro) -> None:
         ({"pcrs": PCRS | {32: bytes(48)}}, "malformed"),
         ({"pcrs": PCRS | {-1: bytes(48)}}, "malformed"),
         ({"pcrs": PCRS | {5: bytes(47)}}, "malformed"),
+        ({"pcrs": PCRS | {5: "5" * 48}}, "malformed"),
         ({"pcrs": PCRS | {"5": bytes(48)}}, "malformed"),
         ({"pcrs": {0: b"\1" * 48, True: b"\1" * 48, 2: b"\1" * 48}}, "malformed"),
         ({"pcrs": [b"\1" * 48]}, "malformed"),
@@ -160,6 +161,11 @@ def test_a_signed_payload_in_another_spelling_is_refused(nitro: FakeNitro, spell
     assert refusal(lambda: verify(nitro, raw)) == "malformed"
 
 
+@pytest.mark.parametrize("payload", [7, "text", None, [*FakeNitro().payload()]])
+def test_a_signed_payload_that_is_no_map_is_refused(nitro: FakeNitro, payload: Any) -> None:
+    assert refusal(lambda: verify(nitro, nitro.sign(cbor2.dumps(payload)))) == "malformed"
+
+
 @pytest.mark.parametrize(
     "spelling",
     [
@@ -189,6 +195,8 @@ def test_a_bundle_whose_first_is_not_the_root_is_refused(nitro: FakeNitro) -> No
     assert refusal(lambda: verify(nitro, raw)) == "chain"
     raw = nitro.document(cabundle=[nitro.root.der, nitro.instance.der])
     assert refusal(lambda: verify(nitro, raw)) == "chain"
+    raw = nitro.document(cabundle=[nitro.root.der] * 8)
+    assert refusal(lambda: verify(nitro, raw)) == "malformed"
 
 
 def test_a_leaf_that_issues_is_refused(nitro: FakeNitro) -> None:
@@ -215,6 +223,12 @@ def test_a_leaf_that_issues_is_refused(nitro: FakeNitro) -> None:
 def test_a_certificate_that_is_wrong_in_one_way_is_refused(changes: dict[str, Any], reason: str) -> None:
     nitro = FakeNitro(**changes)
     assert refusal(lambda: verify(nitro, nitro.document())) == reason
+
+
+def test_a_leaf_of_another_algorithm_is_refused(nitro: FakeNitro) -> None:
+    leaf = issue("enclave", rsa_key(0), nitro.instance, Shape(ca=False))
+    raw = nitro.sign(cbor2.dumps(nitro.payload(certificate=leaf.der)))
+    assert refusal(lambda: verify(nitro, raw)) == "algorithm"
 
 
 @pytest.mark.parametrize(

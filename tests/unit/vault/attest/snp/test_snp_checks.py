@@ -233,6 +233,11 @@ def test_a_certificate_that_is_wrong_in_one_way_is_refused(changes: dict[str, An
     assert refusal(lambda: verify(amd)) == reason
 
 
+def test_a_chip_key_of_another_algorithm_is_refused(amd: FakeAmd) -> None:
+    leaf = issue("SEV-VCEK", rsa_key(2), amd.middle, Shape())
+    assert refusal(lambda: verify(amd, certificates=[leaf.der, amd.middle.der, amd.root.der])) == "algorithm"
+
+
 def test_sha1_certificates_are_refused(amd: FakeAmd) -> None:
     leaf = FakeAmd(leaf_shape=Shape(hash=hashes.SHA224()))
     assert refusal(lambda: verify(leaf)) == "chain"

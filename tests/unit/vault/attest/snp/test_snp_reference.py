@@ -67,6 +67,8 @@ def test_another_header_is_refused(header: dict[Any, Any]) -> None:
         {"x-ms-sevsnpvm-guestsvn": "21"},
         {"x-ms-sevsnpvm-guestsvn": 22},
         {"x-ms-sevsnpvm-guestsvn": "-1"},
+        {"x-ms-sevsnpvm-guestsvn": " 22"},
+        {"x-ms-sevsnpvm-guestsvn": "1_000"},
         {"x-ms-sevsnpvm-launchmeasurement": "11" * 47},
         {"x-ms-sevsnpvm-launchmeasurement": "zz"},
         {"x-ms-sevsnpvm-launchmeasurement": 7},
@@ -91,6 +93,30 @@ def test_another_statement_is_refused(payload: Any) -> None:
 )  # fmt: skip
 def test_another_chain_is_refused(chain: list[Issued]) -> None:
     assert refusal(statement(chain=chain)) == "endorsement"
+
+
+def test_a_chain_has_a_leaf_and_its_issuers() -> None:
+    """A root that signs statements itself, and a chain longer than a reader should walk."""
+    assert refusal(statement(chain=[ROOT])) == "endorsement"
+    assert refusal(statement(header={33: [LEAF.der, *[MIDDLE.der] * 9, ROOT.der]})) == "endorsement"
+
+
+@pytest.mark.parametrize("protected", [[], "text", 7])
+def test_a_protected_header_that_is_no_map_is_refused(protected: Any) -> None:
+    parts = cbor2.loads(statement()).value
+    raw = cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(protected), *parts[1:]]))
+    assert refusal(raw) == "endorsement"
+
+
+@pytest.mark.parametrize("at", [0, 2, 3])
+def test_parts_of_a_statement_are_byte_strings(at: int) -> None:
+    parts = [*cbor2.loads(statement()).value]
+    parts[at] = "text"
+    assert refusal(cbor2.dumps(cbor2.CBORTag(18, parts))) == "malformed"
+
+
+def test_a_statement_is_of_bounded_length() -> None:
+    assert refusal(statement(unprotected={"timestamp": bytes(70_000)})) == "malformed"
 
 
 def test_a_signature_that_does_not_hold_is_refused() -> None:

@@ -136,7 +136,12 @@ class Sessions:
             if principal.session is not None and not _attested(principal):
                 await self._check_vouched(principal.session.session_id, row.purpose)
             attested = await self.attesting.attest(principal, nonce, kind, evidence, key, session_id, additional)
-            tier = await self.attesting.appraise(attempt, attested, list(row.scope))
+            try:
+                tier = await self.attesting.appraise(attempt, attested, list(row.scope))
+            except Denied:
+                # What the doctrine trusts no more must not read on until its last attestation lapses.
+                await self._end(session_id)
+                raise
             moved = {"moved": True} if attested.bound_source != row.bound_source else {}
             await self.attesting.record("reattest", principal, session=session_id, tier=tier, evidence=kind,
                                         submods=attempt.submods, **moved)  # fmt: skip
@@ -156,6 +161,9 @@ class Sessions:
                 raise _no_such_session()
             await self._may_revoke(principal, request_id)
         await self.attesting.record("revocation", principal, session=row.session_id)
+        await self._end(session_id)
+
+    async def _end(self, session_id: str) -> None:
         await self._guard.blocking(self._broker.revoke_session, session_id)
         await self._guard.blocking(self._catalog.revoke_session, session_id)
         self._guard.facts.forget_session(session_id)

@@ -16,6 +16,7 @@ from gateway.errors import BadRequest, GatewayError
 from gateway.identity.principal import Principal, SessionClaims
 from gateway.identity.tokens import decode_claims, session_access_key_id, session_secret
 from gateway.sessions import OpenedSession
+from tests.fakes.doctrine import appraising
 from tests.fakes.gateway_world import CSV, FRESHNESS_MS, GATEWAY, GatewayWorld
 from tests.fakes.ledger import ledger_down
 from vault.attest.binding import ExpectedBinding, key_thumbprint
@@ -291,6 +292,25 @@ def test_a_renewal_by_another_key_or_for_a_revoked_session(world: GatewayWorld) 
     world.run(world.sessions.revoke(world.trainer, session.session_id))
     assert world.refused(reattest(job, session)).rule == "session.revoked"
     assert world.read(job.principal(session), "a.csv").body == b""
+
+
+@pytest.mark.parametrize("says", [appraising("contraindicated"), None], ids=["contraindicated", "silent"])
+def test_what_the_doctrine_trusts_no_more_ends_at_the_renewal(world: GatewayWorld, says: dict[str, Any] | None) -> None:
+    """Not when its last attestation lapses; a doctrine that says nothing ends nobody."""
+    answer, job = world.engine.answer, Job(world)
+    session = job.opened()
+
+    async def other(path: str, document: Any) -> Any:
+        if path == APPRAISAL and says is None:
+            raise EngineTimeout("late")
+        return says if path == APPRAISAL else answer(path, document)
+
+    world.engine.evaluate = other  # type: ignore[method-assign]
+    assert world.refused(reattest(job, session)).status == (503 if says is None else 403)
+    assert (world.catalog.session(session.session_id).revoked_at is None) == (says is None)
+    assert world.read(job.principal(session), "a.csv").body == (CSV if says is None else b"")
+    entries = [e for e in world.entries("reattest") if e["session"] == session.session_id]
+    assert [entry["allow"] for entry in entries] == [False]
 
 
 def test_a_renewal_with_other_software(world: GatewayWorld) -> None:

@@ -1,10 +1,12 @@
 """Request bodies of the API: closed models, so that a misspelt field is an error and not a silent default."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 _NAME = r"^[a-z][a-z0-9-]{0,62}$"
+ScopeName = Annotated[str, Field(max_length=63)]
+"""A dataset's, whether there is one or not: scopes are kept in rows and in ledger entries."""
 
 
 class Body(BaseModel):
@@ -24,7 +26,7 @@ class NewContract(Body):
 
 class NewChallenge(Body):
     purpose: str = Field(pattern=_NAME)
-    scope: list[str] = Field(max_length=64)
+    scope: list[ScopeName] = Field(max_length=64)
 
 
 class DeviceEvidence(Body):
@@ -41,7 +43,7 @@ class NewSession(Body):
     additional: list[DeviceEvidence] = Field(default_factory=list, max_length=16)
     key: dict[str, Any]
     purpose: str = Field(pattern=_NAME)
-    scope: list[str] = Field(max_length=64)
+    scope: list[ScopeName] = Field(max_length=64)
     run: str | None = Field(None, max_length=200)
     bind: Literal["source", "certificate"] = Field(
         "source", description="what the credentials count on: this address, or a connection with the key's certificate"

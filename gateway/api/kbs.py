@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import Field
 
-from gateway.api.bodies import Body
+from gateway.api.bodies import Body, ScopeName
 from gateway.api.caller import Receive, Scope, Send
 from gateway.api.dependencies import Caller, RequestId
 from gateway.errors import BadRequest, Denied, GatewayError, NotFound
@@ -39,7 +39,7 @@ class NewTicket(Body):
     """What a client of the key-broker protocol may attest for, and for how long (seconds)."""
 
     purpose: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
-    scope: list[str] = Field(max_length=64)
+    scope: list[ScopeName] = Field(max_length=64)
     ttl: int = Field(DEFAULT_SECONDS, ge=60, le=MAX_SECONDS)
 
 

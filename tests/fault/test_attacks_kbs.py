@@ -5,11 +5,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fakes.gateway_world import GATEWAY, GatewayWorld
 from tests.fakes.kbs_client import PURPOSE, Guest, KbsEndpoint
+from tests.unit.gateway.api.test_attempts_on_record import Caller
 from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.kbs.binding import nonce_hex, nonce_text
 from vault.attest.kbs.init_data import MAX_BODY, MAX_HEAD, check_init_data
@@ -22,6 +24,13 @@ def endpoint(tmp_path: Path) -> Iterator[KbsEndpoint]:
     world = GatewayWorld(tmp_path)
     yield KbsEndpoint(world)
     world.close()
+
+
+@pytest.fixture
+def caller(tmp_path: Path) -> Iterator[Caller]:
+    made = Caller(tmp_path)
+    yield made
+    made.world.close()
 
 
 def _part(text: str) -> str:
@@ -79,3 +88,19 @@ def test_a_nonce_serves_the_protocol_it_was_given_for_and_is_spent_by_the_other(
     reply = guest.call("POST", "attest", guest.evidence(nonce_text(ours)))
     assert (reply.status, reply.json["type"]) == (401, "urn:demesne:error:attest.nonce")
     assert world.rows("select 1 from session") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "more"), [("/v1/challenges", {}), ("/v1/kbs/tickets", {"ttl": 60}), ("/v1/sessions", None)]
+)
+def test_names_in_a_scope_are_as_long_as_names_are(caller: Caller, path: str, more: dict[str, Any] | None) -> None:
+    """They go into the catalog, a ledger entry that is kept for ever, and every decision that follows."""
+    rows = [caller.world.rows(f"select * from {table}") for table in ("challenge", "kbs_ticket", "session")]
+    body: dict[str, Any] = {"purpose": PURPOSE, "scope": ["x" * 64], **(more or {})}
+    if more is None:
+        body |= {"nonce": "ab" * 32, "kind": "sample", "evidence": {}, "key": caller.jwk}
+    at = len(caller.world.ledger.entries)
+    reply = caller.ask("POST", path, body, who=caller.world.trainer)
+    assert (reply.status, reply.json["code"]) == (400, "InvalidArgument")
+    assert rows == [caller.world.rows(f"select * from {table}") for table in ("challenge", "kbs_ticket", "session")]
+    assert len(json.dumps(caller.world.ledger.entries[at:])) < 2000

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.attest_pki import NOW, revocations
+from tests.fakes.attest_pki import NOW, NOW_MS, revocations
 from tests.fakes.attest_tpm import VALUES
 from tests.fakes.attest_trust import PLATFORMS, Machines, TrustFiles
 from tests.unit.vault.attest.admitted.test_admitted_verifiers import admitted, refusal, verify
-from vault.attest.trust.directory import AMD, MAX_FILES
+from vault.attest.trust.directory import AMD, MAX_FILES, TrustDirectory
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,28 @@ def test_each_kind_ends_with_the_file_that_admits_it(kind: str, state: str, tmp_
         path = files.write(name, **members)
         files.put(path.name, path.read_bytes()[:-2])
     assert refusal(lambda: verify(admitted(files, machines), kind, machines.evidence(kind))) == "no-trust"
+
+
+def test_a_file_that_changes_under_its_reader_is_not_half_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written in place, the first half of one file and the second of another can be one that nobody wrote."""
+    files = TrustFiles(tmp_path)
+    path = files.platforms()
+    directory = TrustDirectory(tmp_path, look_ms=0)
+    real, seen = os.fstat, list[int]()
+
+    def later(descriptor: int) -> os.stat_result:
+        if seen:
+            with path.open("ab") as file:
+                file.write(b" ")
+        seen.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr("vault.attest.trust.watched.os.fstat", later)
+    found = directory.material(NOW_MS).platforms
+    assert len(seen) == 2
+    assert found.valid(NOW_MS) is None
+    assert "changed while it was read" in found.problem
+    monkeypatch.undo()
+    assert directory.material(NOW_MS + 1).platforms.valid(NOW_MS) is not None

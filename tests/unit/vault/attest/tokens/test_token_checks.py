@@ -205,6 +205,7 @@ def test_maa_of_a_trust_domain_and_its_lists() -> None:
     [({"iss": "https://accounts.google.com"}, "chain"), ({"swname": "GCE"}, "unknown-kind"),
      ({"dbgstat": "enabled"}, "debug"), ({"dbgstat": REMOVED}, "debug"), ({"secboot": False}, "policy"),
      ({"hwmodel": "GCP_SHIELDED_VM"}, "platform"), ({"hwmodel": REMOVED}, "malformed"),
+     ({"exp": NOW_S}, "expired"), ({"iat": NOW_S + 61}, "expired"), ({"exp": REMOVED}, "malformed"),
      ({"submods/confidential_space/support_attributes": ["EXPERIMENTAL"]}, "policy"),
      ({"submods/confidential_space/support_attributes": REMOVED}, "policy"), ({"submods": REMOVED}, "malformed"),
      ({"submods/container/image_digest": REMOVED}, "malformed"),
@@ -282,7 +283,8 @@ def test_ear_names_its_submodules_and_what_hardware_it_saw() -> None:
      ({"tdx/tdx_is_debuggable": True}, "debug"), ({"tdx/tdx_is_debuggable": REMOVED}, "debug"),
      ({"tdx/attester_tcb_status": "OutOfDate"}, "tcb"), ({"tdx/tdx_mrtd": REMOVED}, "malformed"),
      ({"tdx/tdx_report_data": "00" * 64}, "binding"), ({"tdx/verifier_nonce": 1}, "malformed"),
-     ({"tdx/attester_held_data": "!"}, "malformed")],
+     ({"tdx/attester_held_data": "!"}, "malformed"), ({"exp": NOW_S}, "expired"),
+     ({"iat": NOW_S + 61}, "expired")],
 )  # fmt: skip
 def test_trust_authority(changes: dict[str, Any], expected: str) -> None:
     assert refusal(lambda: authority(**changes)) == expected

@@ -4,18 +4,28 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes.attest_kbs import TeeKeyPair, digest_of
+from tests.fakes.attest_snp import FakeAmd
+from tests.fakes.attest_tpm import FakeTpm
+from tests.fakes.broker import BrokerWorld
 from tests.fakes.gateway_world import GATEWAY, GatewayWorld
 from tests.fakes.kbs_client import PURPOSE, Guest, KbsEndpoint
 from tests.unit.gateway.api.test_attempts_on_record import Caller
+from tests.unit.vault.attest.kbs.test_kbs_evidence import azure_evidence
+from vault.attest.azure.verify import AzurePolicy, AzureTrust, AzureVerifier
 from vault.attest.binding import ExpectedBinding, key_thumbprint
 from vault.attest.kbs.binding import nonce_hex, nonce_text
 from vault.attest.kbs.init_data import MAX_BODY, MAX_HEAD, check_init_data
 from vault.attest.sample import sample_evidence
+from vault.attest.snp.policy import SnpPolicy
+from vault.attest.verifier import Verifiers
+from vault.broker.kbs_types import KbsAttested, KbsEvidence
 from vault.errors import Refused
 
 
@@ -104,3 +114,28 @@ def test_names_in_a_scope_are_as_long_as_names_are(caller: Caller, path: str, mo
     assert (reply.status, reply.json["code"]) == (400, "InvalidArgument")
     assert rows == [caller.world.rows(f"select * from {table}") for table in ("challenge", "kbs_ticket", "session")]
     assert len(json.dumps(caller.world.ledger.entries[at:])) < 2000
+
+
+def test_runtime_data_of_another_handshake_is_refused_by_the_broker(tmp_path: Path) -> None:
+    """The quote is of this handshake; what the hardware vouches for says another one's binding."""
+    amd, tpm, world = FakeAmd(), FakeTpm(), BrokerWorld(tmp_path)
+    trust = AzureTrust(snp=replace(amd.trust, certificates=tuple(amd.certificates[1:])))
+    verifier = AzureVerifier(trust, AzurePolicy(snp=SnpPolicy(providers=None)))
+    world.restarted(
+        verifiers=Verifiers({"azure-vtpm": verifier}), policy=replace(world.parts.policy, posture="production")
+    )
+
+    def attest(user_data: bytes | None) -> KbsAttested:
+        key = TeeKeyPair()
+        nonce = world.broker.kbs_challenge(world.principal_id, world.purpose, ["claims"], GATEWAY).nonce
+        digest = digest_of(nonce_text(nonce), key.jwk)
+        made = azure_evidence(amd, tpm, digest, version=2, user_data=user_data or digest + bytes(16))
+        given = KbsEvidence(nonce, "az-snp-vtpm", json.dumps(made), "", key.jwk)
+        return world.broker.kbs_attest(given, world.principal_id, "192.0.2.7")
+
+    assert attest(None).attested.claims["hardware"] is True
+    at = len(world.refusals)
+    with pytest.raises(Refused) as caught:
+        attest(bytes(64))
+    assert caught.value.reason == "attest.binding"
+    assert [entry["reason"] for entry in world.refusals[at:]] == ["attest.binding"]

@@ -157,3 +157,15 @@ def test_a_token_has_one_spelling(world: StsWorld, provider: IdentityProvider, p
         assert answer.code == "InvalidIdentityToken"
         assert "identity.malformed" in answer.message
         assert world.assume(good).status == 200
+
+
+@pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc", "p2c", "p2s", "cty", "epk"])
+def test_no_file_lets_a_token_say_how_it_is_verified(world: StsWorld, name: str) -> None:
+    """An operator who lists what tokens were refused for must not have allowed that."""
+    provider = IdentityProvider()
+    subjects = [{"subject": "ci", "principal": "analyst", "purposes": ["analytics"]}]
+    world.trusts(provider.issuer(subjects=subjects, headers=["rh", name]))
+    assert world.assume(provider.token(provider.claims(world.now), header={"rh": "x"})).status == 200
+    answer = world.assume(provider.token(provider.claims(world.now), header={name: "x"}))
+    assert answer.code == "InvalidIdentityToken"
+    assert "identity.header" in answer.message

@@ -38,7 +38,7 @@ def test_no_module_names_the_server() -> None:
 def test_core_dependencies_are_three() -> None:
     project = tomllib.loads((SDK / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=\[ ]", entry)[0] for entry in project["dependencies"]}
-    assert names == {"httpx2", "cryptography", "joserfc"}
+    assert names == {"httpx2", "cryptography"}
     assert project["version"] == demesne.__version__
 
 

@@ -1,6 +1,7 @@
 """Credentials of an identity provider, and names of principals, used to reach further than was said."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from gateway.errors import BadRequest, Denied
 from gateway.identity.issuer_keys import MAX_AGE_MS, row_name
+from gateway.identity.jwk import public_keys
 from tests.fakes.gateway_world import GATEWAY
-from tests.fakes.identity_provider import IdentityProvider
+from tests.fakes.identity_provider import IdentityProvider, number
 from tests.fakes.s3_client import signed
 from tests.fakes.sts_world import HOST, Asked, StsWorld
 from vault.attest.binding import ExpectedBinding, key_thumbprint
@@ -169,3 +171,16 @@ def test_no_file_lets_a_token_say_how_it_is_verified(world: StsWorld, name: str)
     answer = world.assume(provider.token(provider.claims(world.now), header={name: "x"}))
     assert answer.code == "InvalidIdentityToken"
     assert "identity.header" in answer.message
+
+
+def test_a_set_with_a_key_marked_by_cve_2017_15361_has_no_such_key() -> None:
+    """Its modulus can be factored: whoever did that signs for everybody. A modulus of the marked form."""
+    primes = [n for n in range(3, 168) if all(n % d for d in range(2, n))]
+    product = math.prod(primes)
+    modulus = pow(65537, 12345, product)
+    modulus += product * ((1 << 2047) // product + 1)
+    while not modulus & 1:
+        modulus += product
+    jwk = {"kty": "RSA", "kid": "1", "n": number(modulus), "e": "AQAB"}
+    assert public_keys({"keys": [jwk]}) == ()
+    assert len(public_keys({"keys": [jwk | {"n": number(modulus + 2)}]})) == 1

@@ -26,6 +26,7 @@ labels := {label |
 
 needed contains name if {
 	some entry in attestation.required
+	is_object(entry)
 	applies(entry)
 	some name in entry.submods
 }
@@ -65,7 +66,27 @@ complete if {
 	class != "none"
 	is_array(input.dataset_scope)
 	is_array(attestation.required)
+	every entry in attestation.required {
+		understood(entry)
+	}
 }
+
+# A misspelt condition or list would need nothing of anybody, silently.
+understood(entry) if {
+	is_object(entry)
+	count(object.keys(entry) - {"posture", "purpose", "class", "label", "submods"}) == 0
+	is_array(entry.submods)
+	count(entry.submods) > 0
+	every name in entry.submods {
+		is_string(name)
+	}
+	object.get(entry, "posture", "production") in {"development", "production"}
+	object.get(entry, "purpose", input.purpose) in object.keys(purposes.purposes)
+	object.get(entry, "class", class) in known_classes
+	object.get(entry, "label", "none") in {"none", "personal"}
+}
+
+known_classes contains purpose.class if some purpose in purposes.purposes
 
 # Not about a part of the machine: about the question.
 refused contains reason if {

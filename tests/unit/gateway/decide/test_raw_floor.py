@@ -89,3 +89,26 @@ def test_no_table_makes_sample_evidence_more_than_a_warning(tables: dict[str, An
         }))  # fmt: skip
         tier = json.loads(rules.eval_rule_as_json("data.demesne.evidence.appraisal"))["tier"]
         assert tier == ("warning" if posture == "development" and synthetic else "contraindicated")
+
+
+MISSPELT: list[Any] = [
+    {"purpose": "gpu-training", "submods": "gpu0"}, {"purpose": "gpu-training", "submods": []},
+    {"purpose": "gpu-training", "submods": [7]}, {"purpose": "gpu-training"},
+    {"purpose": "gpu-trainig", "submods": ["gpu0"]}, {"class": "trainings", "submods": ["gpu0"]},
+    {"posture": "prod", "submods": ["gpu0"]}, {"label": "Personal", "submods": ["gpu0"]},
+    {"porpuse": "gpu-training", "submods": ["gpu0"]}, "gpu0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", [None, *MISSPELT], ids=str)
+def test_a_misspelt_entry_of_required_parts_refuses_and_is_not_passed_over(entry: Any) -> None:
+    rules = engine(required=[{"purpose": "gpu-training", "submods": ["gpu0"]}] if entry is None else [entry])
+    rules.set_input_json(json.dumps({
+        "claims": SAMPLE | {"platform": {"bound": True}, "measurement": "00"}, "posture": "development",
+        "purpose": "claims-risk-model", "dataset_scope": [{"name": "a", "synthetic": True, "label": "personal"}],
+        "reference": [],
+    }))  # fmt: skip
+    answer = json.loads(rules.eval_rule_as_json("data.demesne.evidence.appraisal"))
+    codes = {reason["code"] for reason in answer["reasons"]}
+    assert ("attestation.purpose" in codes) == (entry is not None), answer
+    assert (answer["tier"] == "contraindicated") == (entry is not None), answer

@@ -7,6 +7,7 @@ SEEDS  ?= 50
 SECONDS ?= 600
 MINUTES ?= 60
 TARGET ?= files
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo dev test check bench crash fuzz model history hostile soak lock clean s3-tests kbs-client
@@ -29,8 +30,8 @@ demo: $(STAMP) ## run the story: two zones, one URI, three answers, on real data
 dev: $(STAMP) ## start the embedded zones and leave them running (Ctrl-C stops)
 	@$(VENV)/bin/demesne dev --state-dir .demesne-dev
 
-test: $(STAMP) ## run the whole suite
-	@$(PY) -m pytest
+test: $(STAMP) ## run the whole suite, two files at a time (WORKERS=N for others)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(STAMP) ## ruff, mypy, import contracts, doctrine checks
 	@$(VENV)/bin/ruff check .

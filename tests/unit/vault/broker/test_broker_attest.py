@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.broker import GATEWAY, BrokerWorld, new_jwk
-from vault.attest.binding import ExpectedBinding
+from vault.attest.binding import Binding, ExpectedBinding
 from vault.attest.claims import Claims
 from vault.attest.verifier import Verifiers
 from vault.errors import Malformed, Refused
@@ -96,7 +96,8 @@ def test_nonce_is_spent_before_the_verifier_runs(world: BrokerWorld) -> None:
     seen: list[bool] = []
 
     class Watching:
-        def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+        def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
+            assert isinstance(expected, ExpectedBinding)
             seen.append(expected.nonce in world.catalog.challenges)
             raise Refused("attest.signature")
 
@@ -249,7 +250,7 @@ class Fixed:
     def __init__(self, claims: Claims) -> None:
         self.claims = claims
 
-    def verify(self, evidence: Mapping[str, Any], expected: ExpectedBinding, now_ms: int) -> Claims:
+    def verify(self, evidence: Mapping[str, Any], expected: Binding, now_ms: int) -> Claims:
         return self.claims
 
 

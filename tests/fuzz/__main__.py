@@ -58,8 +58,11 @@ def run(name: str, seconds: int) -> dict[str, object]:
     """Run one target in a child; what it did, and what it found."""
     folder = Path(tempfile.mkdtemp(prefix=f"demesne-fuzz-{name}-"))
     started = time.monotonic()
+    # Through a shell that forks: a process inherits the peak memory of the one that began it (getrusage(2)), and a test
+    # run of two gigabytes would be the fuzzed reader's.
     child = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--child", name, str(seconds), str(folder)],
+        ["/bin/sh", "-c", '"$@"; exit $?', "sh",
+         sys.executable, "-m", "tests.fuzz", "--child", name, str(seconds), str(folder)],
         capture_output=True, text=True, timeout=seconds + 120, check=False,
     )  # fmt: skip
     said = child.stderr + child.stdout

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.decide.doctrine import DECISION
 from gateway.identity.tokens import session_secret
 from tests.fakes.attest_kbs import (
     CREDENTIALS,
@@ -23,6 +24,7 @@ from tests.fakes.attest_kbs import (
     snp_evidence,
 )
 from tests.fakes.attest_snp import FakeAmd
+from tests.fakes.doctrine import refusing
 from tests.fakes.gateway_world import CSV, GatewayWorld
 from tests.fakes.kbs_client import PURPOSE, SOURCE, Guest, KbsEndpoint, Reply
 from tests.fakes.ledger import ledger_down, no_fault
@@ -544,6 +546,21 @@ def test_a_revoked_session_is_no_resource(endpoint: KbsEndpoint, ticket: str) ->
     session_id = guest.credentials()["access_key_id"].removeprefix("DSES").lower()
     world.run(world.sessions.revoke(world.trainer, session_id))
     rejected(endpoint, guest.resource, "session.revoked")
+
+
+def test_each_release_is_decided(endpoint: KbsEndpoint, ticket: str) -> None:
+    """What the doctrine allowed when the machine attested it may refuse a minute later."""
+    world, guest = endpoint.world, Guest(endpoint, ticket)
+    guest.attested()
+    answer = world.engine.answer
+
+    async def refusing_now(path: str, document: Any) -> Any:
+        if path == DECISION and document["request"]["action"] == "session":
+            return refusing("purpose.not-granted")
+        return answer(path, document)
+
+    world.engine.evaluate = refusing_now  # type: ignore[method-assign]
+    rejected(endpoint, guest.resource, "purpose.not-granted")
 
 
 # --- strangers and crowds

@@ -57,7 +57,7 @@ class Attesting:
     async def attempt(self, what: str, principal: Principal, session: str | None = None) -> AsyncIterator[Attempt]:
         """`what` is the type of the record: session or reattest. Raises Unavailable for a caller who was refused too
         often; every other refusal inside is on record, once, before it goes on."""
-        made, elsewhere = Attempt(session), False
+        made, elsewhere, entry = Attempt(session), False, None
         try:
             # Counted apart: who copied a session's credentials must not use up the refusals of the machine.
             elsewhere = await self._guard.is_elsewhere(principal)
@@ -67,12 +67,13 @@ class Attesting:
             if refusal.rule not in _NOT_REFUSED and not refusal.on_record:
                 codes = made.codes or [refusal.rule or refusal.code]
                 parts = {"submods": made.submods} if made.submods else {}
-                await self.record(
+                entry = await self.record(
                     what, principal, session=made.session, tier=made.tier, allow=False, codes=codes, **parts
                 )
             # A decision was counted as it was made.
             if refusal.rule not in _NOT_REFUSED and refusal.decision_id is None:
                 self._guard.count_refusal(principal, elsewhere=elsewhere)
+                refusal.decision_id = entry  # so that who is refused can name the entry to whoever looks it up
             raise
 
     async def refused_form(self, what: str, principal: Principal, session: str | None, error: GatewayError) -> None:
@@ -142,10 +143,13 @@ class Attesting:
             remedy=reason.remedy if reason else "ask the compliance team which platforms are trusted",
         )  # fmt: skip
 
-    async def record(self, what: str, principal: Principal, **fields: Any) -> None:
+    async def record(self, what: str, principal: Principal, **fields: Any) -> str:
+        """The entry's id, once it is durable."""
         recorder = self._guard.recorder
         who = recorder.principal(principal.principal_id)
-        await self._guard.append(recorder.event(what, self._guard.clock(), principal=who, **fields))
+        entry = recorder.event(what, self._guard.clock(), principal=who, **fields)
+        await self._guard.append(entry)
+        return str(entry["id"])
 
     def _scope_facts(self, scope: Sequence[str]) -> list[dict[str, Any]]:
         found = []

@@ -202,6 +202,7 @@ def test_sample_evidence_is_for_synthetic_datasets(world: GatewayWorld, name: st
     assert (error.status, error.code) == (403, "AttestationRefused")
     entry = world.entries("session")[-1]
     assert (entry["tier"], entry["allow"]) == ("contraindicated", False)
+    assert error.decision_id == entry["id"]
 
 
 def test_an_unknown_kind_of_evidence(world: GatewayWorld) -> None:
